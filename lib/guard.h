@@ -1,0 +1,28 @@
+/*
+ * Copies that survive a page which cannot be read: file cut by another process, media error.
+ *
+ * A fault inside a guarded copy ends the copy with a code; a fault anywhere else goes to the handler that the
+ * application had before. No system call per copy. An application that replaces the handler afterwards loses the
+ * guard.
+ */
+#ifndef STELE_GUARD_H
+#define STELE_GUARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Install the process-wide handler once; idempotent, any thread. */
+int stele_guard_install(void);
+
+/*
+ * Copy @byte_count bytes from the map at @shared to @out, as stele_copy_shared does; false if a page could not be
+ * read: @out is then undefined.
+ *
+ * Threads: any; not reentrant from a signal handler
+ */
+bool stele_guard_copy(void *out, const void *shared, size_t byte_count);
+
+/* Run @work(@context), which reads maps; false if a page could not be read. It must hold no lock and own nothing. */
+bool stele_guard_run(void (*work)(void *context), void *context);
+
+#endif
