@@ -1,0 +1,408 @@
+#!/usr/bin/env python3
+"""The one reporter: runs suites, reads what they print, and says what passed.
+
+  report.py run BUILD [NAME...]    run the suites of a build folder (all, or those named)
+  report.py script FILE [WORD...]  run one Python suite, or the tests with WORD in their name; prints as cmocka does
+  report.py note FILE              record a failure that is no test, as a build that failed
+  report.py total FILE...          add up results that `run --results` and `note` wrote
+
+A suite fails when a test function fails, when it crashes, hangs or prints nothing, when its exit code says so,
+when it has more or fewer test functions than tests/pinned_counts.txt says, and when a test skips that is not in
+tests/allowed_skips.txt. The last line is always `N passed, N failed, N skipped`; the exit code is 1 when anything
+failed.
+"""
+import argparse
+import concurrent.futures
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import unittest
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PINNED_PATH = os.path.join("tests", "pinned_counts.txt")
+ALLOWED_PATH = os.path.join("tests", "allowed_skips.txt")
+MARK = re.compile(r"\[\s*(RUN|OK|FAILED|SKIPPED)\s*\] (\S.*)$")
+SHOWN_LINES_MAX = 120
+
+
+# ---- what a suite printed ----------------------------------------------------------------------
+
+def read_marks(text):
+    """Results by test, in order of appearance ("RUN" where a test began and said no more), and how often each ran."""
+    results = {}
+    repeated = []
+    for line in text.splitlines():
+        found = MARK.search(line)
+        if not found:
+            continue
+        word, name = found.group(1), found.group(2).strip()
+        if word == "RUN":
+            if name in results:
+                repeated.append(name)
+            results[name] = "RUN"
+        elif name in results:  # the summary at the end repeats failures, and counts them in the same form
+            results[name] = word
+    return results, repeated
+
+
+def judge(suite, text, exit_code, is_hung, pinned, allowed, wall_s_max=0):
+    """What a suite's output and end amount to: passed and skipped counts, and failures as (test, why)."""
+    results, repeated = read_marks(text)
+    failures = [(name, "failed") for name, word in results.items() if word == "FAILED"]
+    cut = [name for name, word in results.items() if word == "RUN"]
+    if is_hung:
+        end = "hung: killed after %d s" % wall_s_max
+    elif exit_code < 0:
+        end = "crashed: signal %d" % -exit_code
+    else:
+        end = "ended with exit code %d" % exit_code
+    failures += [(name, "began and did not finish: the suite " + end) for name in cut]
+    if not results:
+        failures.append(("(suite)", "ran no test: it " + end))
+    elif exit_code != 0 and not failures:
+        failures.append(("(suite)", "every test passed, but the suite " + end))
+    failures += [(name, "two tests of one suite have this name") for name in repeated]
+
+    skipped = [name for name, word in results.items() if word == "SKIPPED"]
+    failures += [(name, "skipped, and %s does not allow it" % ALLOWED_PATH)
+                 for name in skipped if (suite, name) not in allowed and (suite, "*") not in allowed]
+    is_complete = not is_hung and not cut and results
+    if suite not in pinned:
+        failures.append(("(suite)", "not in %s: add the line `%s %d`" % (PINNED_PATH, suite, len(results))))
+    elif is_complete and len(results) != pinned[suite][0]:
+        failures.append(("(suite)", "has %d test functions, %s line %d pins %d: mend that line if this was meant"
+                         % (len(results), PINNED_PATH, pinned[suite][1], pinned[suite][0])))
+    passed_count = sum(word == "OK" for word in results.values())
+    return passed_count, len(skipped), failures
+
+
+def read_table(path):
+    """Lines of words, with their numbers; # starts a comment."""
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            words = line.split("#")[0].split()
+            if words:
+                yield number, words
+
+
+def read_pinned(top):
+    pinned = {}
+    for number, words in read_table(os.path.join(top, PINNED_PATH)):
+        if len(words) != 2 or not words[1].isdigit() or words[0] in pinned:
+            sys.exit("%s:%d: expected a suite, once, and its number of test functions" % (PINNED_PATH, number))
+        pinned[words[0]] = (int(words[1]), number)
+    return pinned
+
+
+def read_allowed(top):
+    allowed = set()
+    for number, words in read_table(os.path.join(top, ALLOWED_PATH)):
+        if len(words) < 3:
+            sys.exit("%s:%d: expected a suite, a test (or *) and a reason" % (ALLOWED_PATH, number))
+        allowed.add((words[0], words[1]))
+    return allowed
+
+
+# ---- running suites ----------------------------------------------------------------------------
+
+class Runner:
+    def __init__(self, args):
+        self.args = args
+        self.pinned = read_pinned(TOP)
+        self.allowed = read_allowed(TOP)
+        self.lock = threading.Lock()
+        self.groups = set()
+
+    def suites(self):
+        """(name, test) of what meson knows, as label/word."""
+        listed = subprocess.run(["meson", "introspect", "--tests", self.args.build], check=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
+        labels = self.args.suites.split(",")
+        found = []
+        for test in json.loads(listed):
+            label = test["suite"][0].split(":")[-1]
+            if label in labels:
+                found.append((label + "/" + test["name"], test))
+        return found
+
+    def environment(self, test, scratch):
+        environment = dict(os.environ)
+        environment.update(test["env"])
+        environment.update(TMPDIR=scratch, CMOCKA_MESSAGE_OUTPUT="STDOUT", PYTHONDONTWRITEBYTECODE="1",
+                           STELE_VARIANT=self.args.variant, LC_ALL="C.UTF-8")
+        environment.setdefault("STELE_TEST_DATA", os.path.join(TOP, "..", "shared", "data", "openflights"))
+        return environment
+
+    def run_one(self, name, test):
+        began = time.monotonic()
+        wall_s_max = test["timeout"] * self.args.patience
+        command = list(test["cmd"])
+        if self.args.wrap and name.startswith("unit/"):
+            command = shlex.split(self.args.wrap) + command
+        scratch = tempfile.mkdtemp(prefix="stele-test-")
+        os.chmod(scratch, 0o755)  # tests of access rights run as another user inside
+        is_hung = False
+        # A file, no pipe: a child that outlives the suite must not keep the reporter waiting.
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(command, cwd=scratch, env=self.environment(test, scratch),
+                                       stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                                       start_new_session=True)
+            with self.lock:
+                self.groups.add(process.pid)
+            try:
+                process.wait(wall_s_max)
+            except subprocess.TimeoutExpired:
+                is_hung = True
+            self.end_group(process.pid)
+            process.wait()
+            output.seek(0)
+            text = output.read().decode("utf-8", "replace")
+        shutil.rmtree(scratch, ignore_errors=True)
+        passed, skipped, failures = judge(name, text, process.returncode, is_hung, self.pinned, self.allowed,
+                                          wall_s_max)
+        seconds = time.monotonic() - began
+        with self.lock:
+            self.show(name, text, passed, skipped, failures, seconds)
+        return {"suite": name, "passed": passed, "skipped": skipped, "failures": failures, "seconds": seconds}
+
+    def end_group(self, pid):
+        with self.lock:
+            self.groups.discard(pid)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+    def show(self, name, text, passed, skipped, failures, seconds):
+        print("%s  %-28s %4d passed %3d failed %3d skipped %7.1f s"
+              % (self.args.variant, name, passed, len(failures), skipped, seconds))
+        for test, why in failures:
+            print("  FAILED %s %s: %s" % (name, test, why))
+        if failures:
+            lines = text.splitlines()
+            if len(lines) > SHOWN_LINES_MAX:
+                print("    | ... %d lines before" % (len(lines) - SHOWN_LINES_MAX))
+            for line in lines[-SHOWN_LINES_MAX:]:
+                print("    | " + line)
+        sys.stdout.flush()
+
+    def run(self):
+        suites = self.suites()
+        labels = self.args.suites.split(",")
+        missing = []
+        if self.args.name:
+            known = {name for name, _ in suites}
+            suites = [(name, test) for name, test in suites
+                      if name in self.args.name or name.split("/")[1] in self.args.name]
+            for name in self.args.name:
+                if not any(name in (full, full.split("/")[1]) for full in known):
+                    sys.exit("no suite called %s: there are %s" % (name, ", ".join(sorted(known)) or "none"))
+        else:
+            built = {name for name, _ in suites}
+            missing = [name for name in self.pinned if name.split("/")[0] in labels and name not in built]
+        # Longest first, so that one long suite does not run alone at the end.
+        suites.sort(key=lambda item: -item[1]["timeout"])
+        results = []
+        with concurrent.futures.ThreadPoolExecutor(self.args.jobs) as pool:
+            futures = [pool.submit(self.run_one, name, test) for name, test in suites]
+            try:
+                for future in futures:
+                    results.append(future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for pid in list(self.groups):
+                    self.end_group(pid)
+                raise
+        for name in missing:
+            why = "pinned in %s line %d, but not built" % (PINNED_PATH, self.pinned[name][1])
+            print("  FAILED %s (suite): %s" % (name, why))
+            results.append({"suite": name, "passed": 0, "skipped": 0, "failures": [["(suite)", why]], "seconds": 0})
+        return results
+
+
+def command_run(args):
+    began = time.monotonic()
+    outcome = {"variant": args.variant, "suites": Runner(args).run()}
+    outcome["seconds"] = time.monotonic() - began
+    if args.results:
+        write_results(args.results, outcome)
+        return 0
+    return total([outcome])
+
+
+# ---- adding up ---------------------------------------------------------------------------------
+
+def write_results(path, outcome):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(outcome, file)
+
+
+def total(outcomes):
+    passed = failed = skipped = 0
+    print("\n%-12s %7s %7s %7s %8s %9s" % ("variant", "suites", "passed", "failed", "skipped", "seconds"))
+    for outcome in outcomes:
+        suites = outcome["suites"]
+        counts = (sum(suite["passed"] for suite in suites), sum(len(suite["failures"]) for suite in suites),
+                  sum(suite["skipped"] for suite in suites))
+        print("%-12s %7d %7d %7d %8d %9.0f" % (outcome["variant"], len(suites), *counts, outcome["seconds"]))
+        passed, failed, skipped = passed + counts[0], failed + counts[1], skipped + counts[2]
+    if not passed and not failed:
+        print("nothing ran: that is a failure")
+        failed = 1
+    for outcome in outcomes:
+        for suite in outcome["suites"]:
+            for test, why in suite["failures"]:
+                print("FAILED %s: %s %s: %s" % (outcome["variant"], suite["suite"], test, why))
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped), flush=True)
+    return 1 if failed else 0
+
+
+def command_note(args):
+    write_results(args.file, {"variant": args.variant, "seconds": 0, "suites": [
+        {"suite": args.suite, "passed": 0, "skipped": 0, "failures": [["(all)", args.why]], "seconds": 0}]})
+    return 0
+
+
+def command_total(args):
+    outcomes = []
+    for path in args.file:
+        with open(path, encoding="utf-8") as file:
+            outcomes.append(json.load(file))
+    return total(outcomes)
+
+
+# ---- one Python suite --------------------------------------------------------------------------
+
+class Marks(unittest.TestResult):
+    """Prints each test's begin and end in cmocka's words, so that one reader serves both."""
+
+    def __init__(self):
+        super().__init__()
+        self.failed = False
+        self.begun = set()
+        self.word = ""
+        self.held_back = {}  # class or module -> why all its tests skip
+
+    @staticmethod
+    def name(test):
+        return ".".join(test.id().split(".")[-2:])
+
+    @staticmethod
+    def say(word, name):
+        print("[%s] %s" % (word.center(10), name), flush=True)
+
+    def startTest(self, test):
+        self.begun.add(test.id())
+        self.word = "OK"
+        self.say("RUN", self.name(test))
+
+    def stopTest(self, test):
+        self.say(self.word, self.name(test))
+
+    def fail(self, test, error):
+        self.failed = True
+        self.word = "FAILED"
+        print("".join(traceback.format_exception(*error)), flush=True)
+        if test.id() not in self.begun:  # setUpClass, tearDownClass, setUpModule
+            self.say("RUN", test.id())
+            self.say("FAILED", test.id())
+
+    addError = fail
+    addFailure = fail
+
+    def addSubTest(self, test, subtest, error):
+        if error:
+            print("in " + subtest.id().split(".")[-1])
+            self.fail(test, error)
+
+    def addUnexpectedSuccess(self, test):
+        self.failed = True
+        self.word = "FAILED"
+        print("expected to fail, but passed")
+
+    def addSkip(self, test, reason):
+        print("skipped: " + reason, flush=True)
+        if test.id() in self.begun:
+            self.word = "SKIPPED" if self.word == "OK" else self.word
+        else:
+            self.held_back[re.sub(r".*\((.*)\)", r"\1", test.id())] = reason
+
+    def end(self, tests):
+        """Account for the tests that never began."""
+        for test in tests:
+            if test.id() in self.begun:
+                continue
+            self.say("RUN", self.name(test))
+            if any(test.id().startswith(place + ".") for place in self.held_back):
+                self.say("SKIPPED", self.name(test))
+            else:
+                self.failed = True
+                self.say("FAILED", self.name(test))
+
+
+def flatten(suite):
+    for item in suite:
+        if isinstance(item, unittest.TestSuite):
+            yield from flatten(item)
+        else:
+            yield item
+
+
+def command_script(args):
+    sys.dont_write_bytecode = True
+    path = os.path.abspath(args.file)
+    sys.path.insert(0, os.path.dirname(path))
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    tests = [test for test in flatten(unittest.TestLoader().loadTestsFromModule(module))
+             if not args.word or any(word in test.id() for word in args.word)]
+    marks = Marks()
+    unittest.TestSuite(tests).run(marks)
+    marks.end(tests)
+    return 1 if marks.failed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run")
+    run.add_argument("build")
+    run.add_argument("name", nargs="*")
+    run.add_argument("--variant", default="native", help="a name for this way of building")
+    run.add_argument("--suites", default="unit,script,once", help="labels of suites to run")
+    run.add_argument("--wrap", default="", help="command put before each unit suite, as valgrind")
+    run.add_argument("--patience", type=int, default=1, help="multiply each suite's time limit")
+    run.add_argument("--jobs", type=int, default=int(os.environ.get("STELE_JOBS") or os.cpu_count() or 1))
+    run.add_argument("--results", help="write the results to this file, for total, and print no sum")
+    run.set_defaults(call=command_run)
+    script = commands.add_parser("script")
+    script.add_argument("file")
+    script.add_argument("word", nargs="*")
+    script.set_defaults(call=command_script)
+    note = commands.add_parser("note")
+    note.add_argument("file")
+    note.add_argument("--variant", required=True)
+    note.add_argument("--suite", required=True)
+    note.add_argument("--why", required=True)
+    note.set_defaults(call=command_note)
+    add = commands.add_parser("total")
+    add.add_argument("file", nargs="+")
+    add.set_defaults(call=command_total)
+    args = parser.parse_args()
+    return args.call(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
