@@ -123,7 +123,7 @@ struct value_style {
 /*
  * Add @record as {"name":value,…} to @out, without a line end.
  *
- * Errors:  STELE_E_USAGE text is not UTF-8: its part's place in *@out_part_index (NULL is fine), @out as before
+ * Errors:  STELE_E_USAGE text is not UTF-8: its part in *@out_part_index (NULL is fine), @out as before
  */
 int value_print_object(const struct stele_schema *schema, const struct value_selection *selection,
                        const void *record, const struct value_style *style, struct text *out,
