@@ -1,0 +1,67 @@
+/*
+ * Replay: what the journal's entries since the checkpoint come to, as one last image per record and one last word
+ * per block (protocol: lib/DESIGN.md, Recovery).
+ *
+ * Images stay in the ring; replay knows their places. Recovery stores them, a checkpoint re-stores those of other
+ * handles, a read-only handle of a store whose writer died lays them over the file.
+ */
+#ifndef STELE_REPLAY_H
+#define STELE_REPLAY_H
+
+#include "journal.h"
+#include "lookup.h"
+
+struct stele_image {
+    uint64_t index;    /* of the record, or of the block */
+    uint64_t value;    /* place of the record's bytes in the ring, or the block's word */
+    uint64_t sequence; /* of the entry */
+};
+
+struct stele_images {
+    struct stele_image *list;
+    size_t count, room;
+    struct stele_lookup places; /* index -> position in list */
+};
+
+/* "From @sequence on nothing at or above @lowest is left of what came before." */
+struct stele_cut {
+    uint64_t sequence, lowest;
+};
+
+struct stele_replay {
+    struct stele_images records, words;
+    struct stele_cut *cuts;
+    size_t cut_count, cut_room;
+    uint64_t count;      /* of records, afterwards */
+    uint64_t count_high; /* highest on the way */
+    uint64_t sequence, chain;
+    uint64_t first_place, tail; /* ring; tail == first_place where nothing was found */
+    uint64_t entry_count;
+    uint64_t foreign_count;     /* entries of another writer than the one given to init */
+    uint64_t writer;
+    uint64_t time_us;           /* of the last entry that says so; 0: none does */
+    bool has_user, has_tag;
+    uint64_t user_version;
+    uint8_t user[STELE_USER_BYTES];
+    uint32_t tag_bytes;
+    uint8_t tag[STELE_TAG_BYTES_MAX];
+};
+
+/* Begin at the checkpoint that @slot describes; entries not of @writer are counted as foreign. */
+void stele_replay_init(struct stele_replay *replay, const struct stele_slot *slot, uint64_t writer);
+/* Add @entry, which the walk has validated. Errors: STELE_E_NOMEM */
+int stele_replay_add(struct stele_replay *replay, const struct stele_layout *layout,
+                     const struct stele_walk_entry *entry);
+/* Walk from where @walk is to its end and add all. Errors: as stele_walk_next */
+int stele_replay_walk(struct stele_replay *replay, struct stele_walk *walk);
+/* Drop what truncations cut and what lies above the last count; sort by index. */
+void stele_replay_finish(struct stele_replay *replay, const struct stele_layout *layout);
+void stele_replay_done(struct stele_replay *replay); /* safe twice, and on a zeroed struct */
+
+/* The image of @index, or NULL. */
+const struct stele_image *stele_images_find(const struct stele_images *images, uint64_t index);
+
+/* Put checkpoint, count and what transactions said of user and tag into @slot. */
+void stele_replay_to_slot(const struct stele_replay *replay, struct stele_slot *slot);
+
+#endif
