@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+__attribute__((format(printf, 2, 0)))
 static void print_line(const struct cli *cli, const char *format, va_list list, const char *tail)
 {
     fflush(stdout); /* on a terminal results and messages stay in order */

@@ -112,14 +112,14 @@ static int read_element(struct list_reader *reader)
     }
     rc = value_parse(reader->schema, reader->part->field_index,
                      reader->part->first_element + reader->done_count,
-                     reader->element.bytes ? reader->element.bytes : "", reader->element.length, reader->flags,
-                     reader->record, reader->error);
+                     reader->element.bytes ? reader->element.bytes : "", reader->element.length,
+                     reader->flags, reader->record, reader->error);
     if (!rc)
         reader->done_count++;
     return rc;
 }
 
-/* Read the list of dimension @dim; there are at most four, so the recursion is shallow. */
+/* Read the list of dimension @dim; there are at most four. */
 static int read_list(struct list_reader *reader, unsigned dim)
 {
     const struct stele_field *field = stele_schema_field(reader->schema, reader->part->field_index);

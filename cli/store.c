@@ -1,0 +1,52 @@
+#include "cli.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+struct stele_options cli_store_options(struct cli *cli, uint32_t mode)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+
+    options.mode = mode;
+    /* The library takes 0 for its default; the user means: do not wait. */
+    options.lock_wait_ms = cli->wait_ms ? cli->wait_ms : 1;
+    options.progress = cli_tick;
+    options.progress_context = cli;
+    return options;
+}
+
+int cli_open(struct cli *cli, const char *path, uint32_t mode, struct stele **out)
+{
+    struct stele_options options = cli_store_options(cli, mode);
+    struct stele_info info = STELE_INFO_INIT;
+    struct stele *store = NULL;
+    int rc = stele_open(path, &options, &store);
+
+    cli_tick_done(cli);
+    if (!rc)
+        rc = stele_info(store, &info);
+    if (rc) {
+        int exit_code = cli_fail(cli, path, rc);
+
+        stele_close(store);
+        return exit_code;
+    }
+    if (info.opened_entries_replayed)
+        cli_notice(cli, "%s: its last writer did not close it; %" PRIu64 " journal %s replayed%s", path,
+                   info.opened_entries_replayed, info.opened_entries_replayed == 1 ? "entry" : "entries",
+                   mode == STELE_READ_ONLY ? " in memory, the file is unchanged" : "");
+    *out = store;
+    return CLI_DONE;
+}
+
+int cli_close(struct cli *cli, const char *path, struct stele *store, int exit_code)
+{
+    int rc = stele_close(store);
+
+    int failed = CLI_DONE;
+
+    cli_tick_done(cli);
+    if (rc)
+        failed = cli_fail(cli, path, rc);
+    return exit_code ? exit_code : failed;
+}
