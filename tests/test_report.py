@@ -1,0 +1,129 @@
+"""The reporter itself: what it must not let pass."""
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PATH = os.path.join(TOP, "tools", "report.py")
+spec = importlib.util.spec_from_file_location("report", PATH)
+report = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(report)
+
+GOOD = """[==========] Running 2 test(s).
+[ RUN      ] first
+seed 5
+[       OK ] first
+[ RUN      ] second
+[       OK ] second
+[==========] 2 test(s) run.
+[  PASSED  ] 2 test(s).
+"""
+SKIPPING = GOOD.replace("[       OK ] second", "[  SKIPPED ] second")
+FAILING = GOOD.replace("[       OK ] second", "[  FAILED  ] second") + """[  FAILED  ] 1 test(s), listed below:
+[  FAILED  ] second
+"""
+PINNED = {"unit/a": (2, 9)}
+
+PYTHON_SUITE = """
+import unittest
+
+class A(unittest.TestCase):
+    def test_good(self): pass
+    def test_bad(self): self.assertTrue(False)
+    def test_error(self): {}["a"]
+    def test_skipped(self): self.skipTest("no reason")
+    def test_bad_part(self):
+        for i in range(3):
+            with self.subTest(i=i): self.assertNotEqual(i, 1)
+    @unittest.expectedFailure
+    def test_unexpected(self): pass
+
+class B(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): raise unittest.SkipTest("all of B")
+    def test_held_back(self): pass
+
+class C(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): raise OSError("broken")
+    def test_never_begun(self): pass
+"""
+
+
+class Judge(unittest.TestCase):
+    CASES = [
+        # what               text      exit hung   passed skipped failures, a word of the reason
+        ("all good",         GOOD,      0, False,  2, 0, []),
+        ("one failed",       FAILING,   1, False,  1, 0, [("second", "failed")]),
+        ("failed, exit 0",   FAILING,   0, False,  1, 0, [("second", "failed")]),
+        ("silent",           "",        0, False,  0, 0, [("(suite)", "ran no test")]),
+        ("only noise",       "hello\n", 0, False,  0, 0, [("(suite)", "ran no test")]),
+        ("late report",      GOOD,      1, False,  2, 0, [("(suite)", "exit code 1")]),
+        ("late crash",       GOOD,    -11, False,  2, 0, [("(suite)", "signal 11")]),
+        ("crash in second",  GOOD[:GOOD.index("[       OK ] second")], -6, False, 1, 0, [("second", "signal 6")]),
+        ("exit in second",   GOOD[:GOOD.index("[       OK ] second")], 0, False, 1, 0, [("second", "did not finish")]),
+        ("hang in second",   GOOD[:GOOD.index("[       OK ] second")], -9, True, 1, 0, [("second", "hung")]),
+        ("one too few",      GOOD[:GOOD.index("[ RUN      ] second")], 0, False, 1, 0, [("(suite)", "line 9 pins 2")]),
+        ("one too many",     GOOD + "[ RUN      ] x\n[       OK ] x\n", 0, False, 3, 0, [("(suite)", "has 3 test")]),
+        ("twice",            GOOD + "[ RUN      ] first\n[       OK ] first\n", 0, False, 2, 0, [("first", "two tests")]),
+        ("skip not allowed", SKIPPING,  0, False,  1, 1, [("second", "does not allow")]),
+    ]
+
+    def test_what_fails_and_what_passes(self):
+        for what, text, exit_code, is_hung, passed, skipped, failures in self.CASES:
+            with self.subTest(what=what):
+                got = report.judge("unit/a", text, exit_code, is_hung, PINNED, set())
+                self.assertEqual(got[:2], (passed, skipped))
+                self.assertEqual([test for test, _ in got[2]], [test for test, _ in failures])
+                for (_, why), (_, word) in zip(got[2], failures):
+                    self.assertIn(word, why)
+
+    def test_an_allowed_skip_passes_and_is_counted(self):
+        for allowed in ("second", "*"):
+            self.assertEqual(report.judge("unit/a", SKIPPING, 0, False, PINNED, {("unit/a", allowed)}), (1, 1, []))
+
+    def test_a_suite_that_is_not_pinned_fails_and_names_the_line_to_add(self):
+        failures = report.judge("unit/b", GOOD, 0, False, PINNED, set())[2]
+        self.assertIn("unit/b 2", failures[0][1])
+
+    def test_a_line_that_shares_its_row_with_other_output_is_still_read(self):
+        self.assertEqual(report.judge("unit/a", GOOD.replace("seed 5\n", "seed 5 "), 0, False, PINNED, set())[2], [])
+
+
+class Script(unittest.TestCase):
+    def test_python_suites_print_what_the_reporter_reads(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "test_sample.py")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(PYTHON_SUITE)
+            done = subprocess.run([sys.executable, PATH, "script", path], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        results, repeated = report.read_marks(done.stdout)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(repeated, [])
+        results = {name: word for name, word in results.items() if "setUpClass" not in name}
+        self.assertEqual(results, {
+            "A.test_good": "OK", "A.test_bad": "FAILED", "A.test_error": "FAILED", "A.test_skipped": "SKIPPED",
+            "A.test_bad_part": "FAILED", "A.test_unexpected": "FAILED", "B.test_held_back": "SKIPPED",
+            "C.test_never_begun": "FAILED"})
+
+    def test_the_last_line_counts_and_the_exit_code_tells(self):
+        with tempfile.TemporaryDirectory() as folder:
+            good = os.path.join(folder, "good.json")
+            bad = os.path.join(folder, "bad.json")
+            report.write_results(good, {"variant": "v", "seconds": 1, "suites": [
+                {"suite": "unit/a", "passed": 3, "skipped": 1, "failures": [], "seconds": 1}]})
+            report.write_results(bad, {"variant": "w", "seconds": 1, "suites": [
+                {"suite": "unit/a", "passed": 2, "skipped": 0, "failures": [["x", "failed"]], "seconds": 1}]})
+            for paths, code, line in (([good], 0, "3 passed, 0 failed, 1 skipped"),
+                                      ([good, bad], 1, "5 passed, 1 failed, 1 skipped")):
+                done = subprocess.run([sys.executable, PATH, "total", *paths], stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, text=True)
+                self.assertEqual((done.returncode, done.stdout.splitlines()[-1]), (code, line))
+
+
+if __name__ == "__main__":
+    unittest.main()
