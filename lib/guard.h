@@ -3,7 +3,8 @@
  *
  * A fault inside a guarded copy ends the copy with a code; a fault anywhere else goes to the handler that the
  * application had before. No system call per copy. An application that replaces the handler afterwards loses the
- * guard.
+ * guard. The handler stays for the life of the process, at exit too, so the library must not be unloaded: it is
+ * linked with -z nodelete.
  */
 #ifndef STELE_GUARD_H
 #define STELE_GUARD_H

@@ -21,6 +21,7 @@ struct stele_os_file {
     intptr_t handle;  /* reads, stores, maps */
     intptr_t journal; /* durable writes; may be the same */
     intptr_t lock;    /* locks only: a map or a child would keep them alive */
+    uint64_t fork_count; /* of the process that opened it: its locks are not a child's */
     bool is_open;
     bool is_writable;
 };

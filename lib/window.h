@@ -21,7 +21,12 @@
 #define STELE_WINDOW_TABLE_COUNT 4096u /* entries a level */
 #define STELE_WINDOW_BYTES_MIN (UINT64_C(64) << 20)
 
-struct stele_window; /* one mapped window */
+/* One mapped window. */
+struct stele_window {
+    const uint8_t *bytes;
+    uint64_t mapped_bytes; /* of the file: shorter than a window and its overlap where the file ended */
+    struct stele_window *next; /* in stele_windows.all */
+};
 
 struct stele_windows {
     const struct stele_os_file *file;
@@ -48,18 +53,60 @@ int stele_windows_init(struct stele_windows *windows, const struct stele_os_file
                        uint64_t overlap_bytes);
 void stele_windows_done(struct stele_windows *windows); /* unmaps; safe twice, and on a zeroed struct */
 
+/* Whether the stretch can be pinned: it ends inside the window that it starts in, or inside that one's overlap. */
+static inline bool stele_window_fits(const struct stele_windows *windows, uint64_t offset, uint64_t byte_count)
+{
+    uint64_t within = offset & (windows->window_bytes - 1);
+
+    return byte_count <= windows->window_bytes + windows->overlap_bytes - within;
+}
+
+/* The slow path of stele_window_pin: map what is not mapped yet. */
+int stele_window_pin_new(struct stele_windows *windows, uint64_t offset, size_t byte_count, struct stele_pin *out);
+
 /*
  * Pin the @byte_count bytes from @offset and point @out at them.
  *
- * Shape:   byte_count <= overlap_bytes
+ * Shape:   0 < byte_count; it fits (stele_window_fits), as every byte_count <= overlap_bytes does
  * Errors:  STELE_E_TRUNCATED the file ends before; STELE_E_FULL address space; STELE_E_NOMEM
  * Owner:   caller unpins; out->bytes is dead from then on
  * Threads: any
  */
-int stele_window_pin(struct stele_windows *windows, uint64_t offset, size_t byte_count, struct stele_pin *out);
-void stele_window_unpin(struct stele_pin *pin); /* safe twice, and on a zeroed struct */
+static inline int stele_window_pin(struct stele_windows *windows, uint64_t offset, size_t byte_count,
+                                   struct stele_pin *out)
+{
+    uint64_t index = offset >> windows->window_shift;
+    uint64_t within = offset & (windows->window_bytes - 1);
+    struct stele_window **table;
+    struct stele_window *window;
 
-/* Map a stretch of any length for itself alone; for views that no window holds. Owner: caller calls unmap. */
+    if (index / STELE_WINDOW_TABLE_COUNT >= STELE_WINDOW_TABLE_COUNT)
+        return stele_window_pin_new(windows, offset, byte_count, out);
+    table = __atomic_load_n(&windows->tables[index / STELE_WINDOW_TABLE_COUNT], __ATOMIC_ACQUIRE);
+    if (!table)
+        return stele_window_pin_new(windows, offset, byte_count, out);
+    window = __atomic_load_n(&table[index % STELE_WINDOW_TABLE_COUNT], __ATOMIC_ACQUIRE);
+    if (!window || within + byte_count > window->mapped_bytes)
+        return stele_window_pin_new(windows, offset, byte_count, out);
+    out->bytes = window->bytes + within;
+    out->window = window;
+    return 0;
+}
+
+/* Safe twice, and on a zeroed struct. */
+static inline void stele_window_unpin(struct stele_pin *pin)
+{
+    pin->bytes = NULL;
+    pin->window = NULL;
+}
+
+/*
+ * Map the @byte_count bytes from @offset for themselves alone; for views that no window holds.
+ *
+ * Shape:   0 < byte_count
+ * Errors:  STELE_E_TRUNCATED the file ends before; STELE_E_FULL address space
+ * Owner:   caller calls stele_window_unmap_alone with *@out_map and *@out_map_bytes
+ */
 int stele_window_map_alone(struct stele_windows *windows, uint64_t offset, uint64_t byte_count,
                            const uint8_t **out_bytes, void **out_map, size_t *out_map_bytes);
 void stele_window_unmap_alone(void *map, size_t map_bytes);
