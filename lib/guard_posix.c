@@ -1,10 +1,10 @@
 /*
  * The guard by SIGBUS.
  *
- * A thread inside a guarded copy has a frame, which says where to go on and which addresses are its own. The handler
- * leaves for the innermost frame that owns the address; the signal mask is not saved (that would be a system
- * call per copy), so the handler runs with SIGBUS unblocked (SA_NODEFER) and blocks nothing itself. Every other
- * SIGBUS goes to whoever had it before.
+ * A thread inside a guarded copy has a frame, which says where to go on and which addresses are its own. The
+ * handler leaves for the innermost frame that owns the address; the signal mask is not saved (that would be a
+ * system call per copy), so the handler runs with SIGBUS unblocked (SA_NODEFER) and blocks nothing itself.
+ * Every other SIGBUS goes to whoever had it before.
  */
 #include "guard.h"
 
@@ -37,7 +37,8 @@ static void take_default(int signal_number, const siginfo_t *info)
 
     sigemptyset(&fallback.sa_mask);
     sigaction(signal_number, &fallback, NULL);
-    /* A fault comes again at the same instruction when the handler returns; a signal that was sent does not. */
+    /* A fault comes again at the same instruction when the handler returns; a signal that was sent does not.
+     */
     if (info->si_code <= 0)
         raise(signal_number);
 }
@@ -66,7 +67,8 @@ static void call_previous(int signal_number, siginfo_t *info, void *context)
 static void on_signal(int signal_number, siginfo_t *info, void *context)
 {
     uintptr_t address = (uintptr_t)info->si_addr;
-    /* From the access of this thread itself: not sent by somebody, no early warning of bad memory elsewhere. */
+    /* From the access of this thread itself: not sent by somebody, no early warning of bad memory elsewhere.
+     */
     bool is_fault = info->si_code > 0 && info->si_code != BUS_MCEERR_AO;
 
     for (struct frame *frame = is_fault ? innermost : NULL; frame; frame = frame->outer) {
@@ -75,7 +77,8 @@ static void on_signal(int signal_number, siginfo_t *info, void *context)
             siglongjmp(frame->resume, 1);
         }
     }
-    if ((previous.sa_flags & SA_SIGINFO) || (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN))
+    if ((previous.sa_flags & SA_SIGINFO) ||
+        (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN))
         call_previous(signal_number, info, context);
     else if (previous.sa_handler == SIG_DFL || info->si_code > 0)
         /* A fault kills also the program that ignores the signal; one that was sent does not. */

@@ -12,19 +12,24 @@
 int stele_os_code(int system_code)
 {
     switch (system_code) {
-    case ENOENT: case ENOTDIR:
+    case ENOENT:
+    case ENOTDIR:
         return STELE_E_ABSENT;
-    case EACCES: case EPERM:
+    case EACCES:
+    case EPERM:
         return STELE_E_ACCESS;
     case EROFS:
         return STELE_E_READONLY;
-    case ENOSPC: case EDQUOT: case EFBIG:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
         return STELE_E_FULL;
     case ENOMEM:
         return STELE_E_NOMEM;
     case EEXIST:
         return STELE_E_EXISTS;
-    case EOPNOTSUPP: case ENOSYS:
+    case EOPNOTSUPP:
+    case ENOSYS:
         return STELE_E_UNSUPPORTED;
     default:
         return STELE_E_IO;
@@ -62,34 +67,47 @@ static int fail_to_open(const char *path, bool is_writable, int system_code)
     const char *purpose = is_writable ? "writing" : "reading";
 
     switch (system_code) {
-    case ENOENT: case ENOTDIR:
-        return stele_fail_system(STELE_E_ABSENT, system_code, "%s is not there; check the path or create it first",
-                                 path);
+    case ENOENT:
+    case ENOTDIR:
+        return stele_fail_system(STELE_E_ABSENT, system_code,
+                                 "%s is not there; check the path or create it first", path);
     case EACCES:
-        return stele_fail_system(STELE_E_ACCESS, system_code, "%s cannot be opened for %s; ask its owner for "
-                                 "permission%s", path, purpose, is_writable ? " or open it read-only" : "");
+        return stele_fail_system(STELE_E_ACCESS, system_code,
+                                 "%s cannot be opened for %s; ask its owner for permission%s",
+                                 path, purpose, is_writable ? " or open it read-only" : "");
     case EPERM:
-        return stele_fail_system(is_writable ? STELE_E_READONLY : STELE_E_ACCESS, system_code, "%s cannot be opened "
-                                 "for %s: it is immutable, append-only or sealed; open it read-only, or take the "
-                                 "attribute away (chattr -i)", path, purpose);
+        return stele_fail_system(
+            is_writable ? STELE_E_READONLY : STELE_E_ACCESS, system_code,
+            "%s cannot be opened for %s: it is immutable, append-only or sealed; open it read-only, or "
+            "take the attribute away (chattr -i)",
+            path, purpose);
     case EROFS:
-        return stele_fail_system(STELE_E_READONLY, system_code, "%s cannot be opened for writing; open it read-only "
-                                 "or copy it to a writable medium", path);
-    case ETXTBSY:
-        return stele_fail_system(STELE_E_ACCESS, system_code, "%s cannot be opened for %s: the system runs it as a "
-                                 "program or swaps to it", path, purpose);
-    case EISDIR:
-        return stele_fail_system(STELE_E_FORMAT, system_code, "%s is a directory, not a store; name a file in it",
+        return stele_fail_system(STELE_E_READONLY, system_code,
+                                 "%s cannot be opened for writing; open it read-only or copy it to a "
+                                 "writable medium",
                                  path);
-    case ENXIO: case ENODEV:
-        return stele_fail_system(STELE_E_FORMAT, system_code, "%s is a socket or a device, not a store; name a "
-                                 "regular file", path);
-    case EMFILE: case ENFILE:
-        return stele_fail_system(STELE_E_IO, system_code, "%s cannot be opened; close other files or raise the limit "
-                                 "(ulimit -n)", path);
+    case ETXTBSY:
+        return stele_fail_system(STELE_E_ACCESS, system_code,
+                                 "%s cannot be opened for %s: the system runs it as a program or swaps to "
+                                 "it",
+                                 path, purpose);
+    case EISDIR:
+        return stele_fail_system(STELE_E_FORMAT, system_code,
+                                 "%s is a directory, not a store; name a file in it", path);
+    case ENXIO:
+    case ENODEV:
+        return stele_fail_system(STELE_E_FORMAT, system_code,
+                                 "%s is a socket or a device, not a store; name a regular file",
+                                 path);
+    case EMFILE:
+    case ENFILE:
+        return stele_fail_system(STELE_E_IO, system_code,
+                                 "%s cannot be opened; close other files or raise the limit (ulimit -n)",
+                                 path);
     case EAGAIN:
-        return stele_fail_system(STELE_E_BUSY, system_code, "%s cannot be opened: another process holds a lease on "
-                                 "it; try again", path);
+        return stele_fail_system(STELE_E_BUSY, system_code,
+                                 "%s cannot be opened: another process holds a lease on it; try again",
+                                 path);
     default:
         return stele_fail_system(stele_os_code(system_code), system_code, "%s cannot be opened for %s", path,
                                  purpose);

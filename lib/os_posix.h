@@ -13,7 +13,10 @@
 /* Offsets go to 2^62 and beyond, also on 32 bit. */
 _Static_assert(sizeof(off_t) == 8, "build with -D_FILE_OFFSET_BITS=64");
 
-static inline int stele_os_descriptor(const struct stele_os_file *file) { return (int)file->handle; }
+static inline int stele_os_descriptor(const struct stele_os_file *file)
+{
+    return (int)file->handle;
+}
 
 /* The code that @system_code (errno) stands for where nothing better is known. */
 int stele_os_code(int system_code);
@@ -25,12 +28,14 @@ int stele_os_code(int system_code);
 int stele_os_open_raw(const char *path, int flags, mode_t permissions);
 
 /* "/proc/self/fd/N": leads to the open file itself, whatever its name is by now. */
-struct stele_os_alias { char path[32]; };
+struct stele_os_alias {
+    char path[32];
+};
 struct stele_os_alias stele_os_alias(int descriptor);
 
 /*
- * Give @file its lock descriptor: an open file description of its own on the same inode. @path is the way there
- * where /proc is missing, NULL where there is none.
+ * Give @file its lock descriptor: an open file description of its own on the same inode. @path is the way
+ * there where /proc is missing, NULL where there is none.
  *
  * Errors:  STELE_E_STALE @path leads elsewhere by now; STELE_E_NOMEM, _ACCESS, _IO
  */

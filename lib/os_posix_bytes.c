@@ -1,12 +1,12 @@
 /*
  * Bytes and maps: reading, storing, syncing, allocating.
  *
- * RLIMIT_FSIZE. A write that reaches the limit raises SIGXFSZ, which kills by default, and a library must not kill
- * its process. Masking the signal around each write would cost two system calls per store, so the limit is kept
- * in a variable: a write that ends below it, every one where there is no limit, costs one comparison. Only a
- * write that may reach the limit masks the signal and takes it from the queue. The limit is read anew at each
- * open, allocation and durable write, hence at the start of each commit. What remains: a program that lowers
- * the limit below the store's size in the middle of its own commit.
+ * RLIMIT_FSIZE. A write that reaches the limit raises SIGXFSZ, which kills by default, and a library must not
+ * kill its process. Masking the signal around each write would cost two system calls per store, so the limit
+ * is kept in a variable: a write that ends below it, every one where there is no limit, costs one comparison.
+ * Only a write that may reach the limit masks the signal and takes it from the queue. The limit is read anew
+ * at each open, allocation and durable write, hence at the start of each commit. What remains: a program that
+ * lowers the limit below the store's size in the middle of its own commit.
  */
 #include "os_posix.h"
 
@@ -97,18 +97,21 @@ static int fail_to_write(int system_code, uint64_t offset)
 {
     switch (system_code) {
     case ENOSPC:
-        return fail_at(STELE_E_FULL, system_code, offset, "the disk is full: make room and try again; write refused");
+        return fail_at(STELE_E_FULL, system_code, offset,
+                       "the disk is full: make room and try again; write refused");
     case EDQUOT:
-        return fail_at(STELE_E_FULL, system_code, offset, "the disk quota is used up: make room and try again; write "
-                                                          "refused");
+        return fail_at(STELE_E_FULL, system_code, offset,
+                       "the disk quota is used up: make room and try again; write refused");
     case EFBIG:
-        return fail_at(STELE_E_FULL, system_code, offset, "the file would pass the size limit of the process "
-                                                          "(ulimit -f) or the file system; write refused");
+        return fail_at(STELE_E_FULL, system_code, offset,
+                       "the file would pass the size limit of the process (ulimit -f) or the file "
+                       "system; write refused");
     case EPERM:
-        return fail_at(STELE_E_READONLY, system_code, offset, "the file became immutable or is sealed; write refused");
+        return fail_at(STELE_E_READONLY, system_code, offset,
+                       "the file became immutable or is sealed; write refused");
     case EROFS:
-        return fail_at(STELE_E_READONLY, system_code, offset, "the file system is or became read-only (see the "
-                                                              "system log); write refused");
+        return fail_at(STELE_E_READONLY, system_code, offset,
+                       "the file system is or became read-only (see the system log); write refused");
     default:
         return fail_at(STELE_E_IO, system_code, offset, "the system could not write (see the system log)");
     }
@@ -142,7 +145,8 @@ enum durability { CACHED, DURABLE };
 static ssize_t write_some(int descriptor, const unsigned char *bytes, size_t byte_count, uint64_t offset,
                           enum durability durability)
 {
-    struct iovec vector = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = stele_min(byte_count, CALL_BYTES_MAX) };
+    struct iovec vector = { .iov_base = (void *)(uintptr_t)bytes,
+                            .iov_len = stele_min(byte_count, CALL_BYTES_MAX) };
     bool is_careful = offset + vector.iov_len > stele_load(&size_limit);
     struct quiet quiet;
     ssize_t done;
@@ -197,16 +201,19 @@ static bool open_journal(const struct stele_os_file *file)
     /* Not const where it lives; the descriptor is filled in late because almost nobody needs it. */
     intptr_t *place = (intptr_t *)(uintptr_t)&file->journal;
     intptr_t none = file->handle;
-    int descriptor = stele_os_open_raw(stele_os_alias((int)file->handle).path, O_WRONLY | O_DSYNC | O_NONBLOCK, 0);
+    int descriptor =
+        stele_os_open_raw(stele_os_alias((int)file->handle).path, O_WRONLY | O_DSYNC | O_NONBLOCK, 0);
 
     if (descriptor < 0)
         return false;
-    if (!__atomic_compare_exchange_n(place, &none, (intptr_t)descriptor, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    if (!__atomic_compare_exchange_n(place, &none, (intptr_t)descriptor, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE))
         close(descriptor);
     return true;
 }
 
-int stele_os_write_durable(const struct stele_os_file *file, uint64_t offset, const void *bytes, size_t byte_count)
+int stele_os_write_durable(const struct stele_os_file *file, uint64_t offset, const void *bytes,
+                           size_t byte_count)
 {
     intptr_t journal = __atomic_load_n(&file->journal, __ATOMIC_ACQUIRE);
     const unsigned char *from = bytes;
@@ -317,9 +324,9 @@ int stele_os_sync(const struct stele_os_file *file)
 }
 
 /*
- * Allocation for file systems that have no call for it: zeros behind the end of the file. Holes inside stay as
- * they are: filling them means writing back what was read, and that could undo what another process stored in
- * between. A store into such a hole may find the disk full later, and says so with a code.
+ * Allocation for file systems that have no call for it: zeros behind the end of the file. Holes inside stay
+ * as they are: filling them means writing back what was read, and that could undo what another process stored
+ * in between. A store into such a hole may find the disk full later, and says so with a code.
  */
 static int allocate_by_writing(int descriptor, uint64_t old_bytes, uint64_t *out_offset, uint64_t end)
 {
@@ -350,8 +357,8 @@ int stele_os_allocate(const struct stele_os_file *file, uint64_t offset, uint64_
     if (!system_code)
         return STELE_OK;
     /*
-     * Give back what was allocated behind the old end, also where the size has not moved yet. Nobody stores or
-     * looks there: growth is announced after allocation, by the one process that holds the writer's lock.
+     * Give back what was allocated behind the old end, also where the size has not moved yet. Nobody stores
+     * or looks there: growth is announced after allocation, by the one process that holds the writer's lock.
      */
     if (end > before.bytes)
         (void)set_bytes_call(descriptor, before.bytes);
@@ -397,14 +404,18 @@ int stele_os_map(const struct stele_os_file *file, uint64_t offset, size_t byte_
         return stele_fail(STELE_E_TRUNCATED, "byte %" PRIu64 " lies behind the end of any file", offset);
     map = mmap(NULL, byte_count, protection, MAP_SHARED, stele_os_descriptor(file), (off_t)offset);
     if (map == MAP_FAILED && (errno == ENOMEM || errno == EAGAIN || errno == EOVERFLOW))
-        return stele_fail_system(STELE_E_FULL, errno, "no address space to map %zu bytes of the store from byte %"
-                                 PRIu64 "; raise the limit (ulimit -v) or close other stores", byte_count, offset);
+        return stele_fail_system(STELE_E_FULL, errno,
+                                 "no address space to map %zu bytes of the store from byte %" PRIu64
+                                 "; raise the limit (ulimit -v) or close other stores",
+                                 byte_count, offset);
     if (map == MAP_FAILED && errno == ENODEV)
-        return stele_fail_system(STELE_E_UNSUPPORTED, errno, "this file system cannot map files for sharing; move "
-                                 "the store to another one");
+        return stele_fail_system(STELE_E_UNSUPPORTED, errno,
+                                 "this file system cannot map files for sharing; move the store to "
+                                 "another one");
     if (map == MAP_FAILED)
         return stele_fail_system(errno == EACCES ? STELE_E_ACCESS : STELE_E_IO, errno,
-                                 "%zu bytes of the store from byte %" PRIu64 " cannot be mapped", byte_count, offset);
+                                 "%zu bytes of the store from byte %" PRIu64 " cannot be mapped", byte_count,
+                                 offset);
     /* Advice: a kernel without it is slower, and a child keeps a map that none of its handles uses. */
     (void)madvise(map, byte_count, MADV_DONTFORK);
     if (is_random)
@@ -431,7 +442,8 @@ int stele_os_populate(void *address, size_t byte_count)
         rc = madvise(first, byte_count, MADV_POPULATE_WRITE);
     while (rc && (errno == EINTR || errno == EAGAIN));
     if (rc && errno == EINVAL) {
-        /* A kernel before 5.14: touch each page without changing it. A fault here is one that would come anyway. */
+        /* A kernel before 5.14: touch each page without changing it. A fault here is one that would come
+         * anyway. */
         for (size_t at = 0; at < byte_count; at += page_bytes)
             __atomic_fetch_or(first + at, 0, __ATOMIC_RELAXED);
         return STELE_OK;
@@ -439,8 +451,10 @@ int stele_os_populate(void *address, size_t byte_count)
     if (!rc)
         return STELE_OK;
     if (errno == EFAULT)
-        return stele_fail_system(STELE_E_FULL, errno, "pages of the store cannot be made writable: the disk is full "
-                                 "under a hole, the file was cut, or the medium fails; make room, then verify");
+        return stele_fail_system(
+            STELE_E_FULL, errno,
+            "pages of the store cannot be made writable: the disk is full under a hole, the file was "
+            "cut, or the medium fails; make room, then verify");
     return stele_fail_system(errno == ENOMEM ? STELE_E_NOMEM : STELE_E_IO, errno,
                              "pages of the store cannot be made writable");
 }

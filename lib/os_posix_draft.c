@@ -1,8 +1,8 @@
 /*
  * Drafts: files that get their name when they are complete.
  *
- * Where the file system can, a draft has no name at all until then (O_TMPFILE), so a kill leaves nothing behind. It
- * is named through /proc/self/fd; without /proc a draft has a random name from the start.
+ * Where the file system can, a draft has no name at all until then (O_TMPFILE), so a kill leaves nothing
+ * behind. It is named through /proc/self/fd; without /proc a draft has a random name from the start.
  */
 #include "os_posix.h"
 
@@ -27,14 +27,17 @@ static int fail_in_directory(const char *directory, const char *target, int syst
     int code = stele_os_code(system_code);
 
     if (code == STELE_E_ABSENT)
-        return stele_fail_system(code, system_code, "%s cannot be created: there is no directory %s; make it first",
-                                 target, directory);
+        return stele_fail_system(code, system_code,
+                                 "%s cannot be created: there is no directory %s; make it first", target,
+                                 directory);
     if (code == STELE_E_ACCESS || code == STELE_E_READONLY)
-        return stele_fail_system(code, system_code, "%s cannot be created: you may not write to %s; choose another "
-                                 "directory", target, directory);
-    if (code == STELE_E_FULL)
-        return stele_fail_system(code, system_code, "%s cannot be created: no room in %s; make room and try again",
+        return stele_fail_system(code, system_code,
+                                 "%s cannot be created: you may not write to %s; choose another directory",
                                  target, directory);
+    if (code == STELE_E_FULL)
+        return stele_fail_system(code, system_code,
+                                 "%s cannot be created: no room in %s; make room and try again", target,
+                                 directory);
     return stele_fail_system(code, system_code, "%s cannot be created", target);
 }
 
@@ -117,7 +120,8 @@ static int open_nameless(struct stele_os_draft *draft, mode_t permissions, int *
 
 int stele_os_draft_open(const char *path, uint32_t permissions, struct stele_os_draft *out)
 {
-    /* The owner may read and write it while it is made: the lock descriptor is opened by what the mode says. */
+    /* The owner may read and write it while it is made: the lock descriptor is opened by what the mode says.
+     */
     mode_t mode = (mode_t)(permissions & 0777);
     struct stele_os_draft draft = { 0 };
     struct stele_error kept;
@@ -130,13 +134,13 @@ int stele_os_draft_open(const char *path, uint32_t permissions, struct stele_os_
     rc = open_nameless(&draft, mode | 0600, &descriptor);
     if (rc)
         goto out;
-    draft.file = (struct stele_os_file){ .handle = descriptor, .journal = descriptor, .lock = -1, .is_open = true,
-                                         .is_writable = true };
+    draft.file = (struct stele_os_file){
+        .handle = descriptor, .journal = descriptor, .lock = -1, .is_open = true, .is_writable = true
+    };
     rc = stele_os_lock_attach(&draft.file, draft.temporary);
     if (rc)
         goto out;
-    if ((mode & 0600) != 0600 &&
-        (fstat(descriptor, &status) || fchmod(descriptor, status.st_mode & mode))) {
+    if ((mode & 0600) != 0600 && (fstat(descriptor, &status) || fchmod(descriptor, status.st_mode & mode))) {
         rc = stele_fail_system(STELE_E_IO, errno, "%s cannot get its permissions", path);
         goto out;
     }
@@ -238,8 +242,10 @@ static int sync_directory(const struct stele_os_draft *draft)
     /* A directory that may be written but not read; file systems that need no such sync. */
     if (!rc || system_code == EACCES || system_code == EINVAL || system_code == EROFS)
         return STELE_OK;
-    return stele_fail_system(STELE_E_IO, system_code, "%s is complete, but its directory entry could not be made "
-                             "durable (see the system log)", draft->target);
+    return stele_fail_system(STELE_E_IO, system_code,
+                             "%s is complete, but its directory entry could not be made durable (see the "
+                             "system log)",
+                             draft->target);
 }
 
 int stele_os_draft_publish(struct stele_os_draft *draft, bool is_replacing, struct stele_os_file *out_file)

@@ -2,9 +2,10 @@
  * Locks, and what becomes of them in a forked child.
  *
  * An open-file-description lock lives as long as its description, and a child of fork() shares that: were the
- * child to keep the descriptor, a dead server's lock would live on in it. So the child closes all lock descriptors
- * before fork() returns there, and the handles of the parent are dead in it (stele_os_fork_count).
- * Children made by vfork, posix_spawn or a bare clone run no such handler; they are expected to exec at once.
+ * child to keep the descriptor, a dead server's lock would live on in it. So the child closes all lock
+ * descriptors before fork() returns there, and the handles of the parent are dead in it
+ * (stele_os_fork_count). Children made by vfork, posix_spawn or a bare clone run no such handler; they are
+ * expected to exec at once.
  */
 #include "os_posix.h"
 
@@ -22,7 +23,8 @@
 #define PRESENT_OFFSET (WRITER_OFFSET + 4096)
 #define LOCKS_BYTES 8192
 
-/* Lock descriptors of this process, in no order. Held while one is being opened, so that no fork misses it. */
+/* Lock descriptors of this process, in no order. Held while one is being opened, so that no fork misses it.
+ */
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static int *registry;
 static size_t registry_count;
@@ -83,7 +85,8 @@ static int registry_reserve(void)
     return STELE_OK;
 }
 
-/* Open @path for locks if it leads to the inode of @descriptor; -1 and errno, ESTALE where it leads elsewhere. */
+/* Open @path for locks if it leads to the inode of @descriptor; -1 and errno, ESTALE where it leads
+ * elsewhere. */
 static int open_same(int descriptor, const char *path, int flags)
 {
     struct stat ours, theirs;
@@ -115,7 +118,8 @@ int stele_os_lock_attach(struct stele_os_file *file, const char *path)
     if (lock < 0 && path)
         lock = open_same(stele_os_descriptor(file), path, flags);
     if (lock < 0 && errno == ESTALE) {
-        rc = stele_fail(STELE_E_STALE, "%s was replaced while it was being opened; open it again", path ? path : "");
+        rc = stele_fail(STELE_E_STALE, "%s was replaced while it was being opened; open it again",
+                        path ? path : "");
         goto out;
     }
     if (lock < 0) {
@@ -178,7 +182,8 @@ void stele_os_lock_detach(struct stele_os_file *file)
 
 static int fail_of_child(void)
 {
-    return stele_fail(STELE_E_STALE, "the store was opened before a fork; open it again in the child process");
+    return stele_fail(STELE_E_STALE,
+                      "the store was opened before a fork; open it again in the child process");
 }
 
 static int try_lock(const struct stele_os_file *file, short type, int64_t offset, const char *busy)
@@ -192,8 +197,9 @@ static int try_lock(const struct stele_os_file *file, short type, int64_t offset
     if (errno == EAGAIN || errno == EACCES)
         return stele_fail(STELE_E_BUSY, "%s", busy);
     if (errno == EINVAL)
-        return stele_fail_system(STELE_E_UNSUPPORTED, errno, "this system or file system has no locks that belong to "
-                                 "an open file; keep the store on a local file system");
+        return stele_fail_system(STELE_E_UNSUPPORTED, errno,
+                                 "this system or file system has no locks that belong to an open file; "
+                                 "keep the store on a local file system");
     return stele_fail_system(STELE_E_IO, errno, "the store cannot be locked");
 }
 
@@ -223,13 +229,14 @@ void stele_os_unlock_writer(const struct stele_os_file *file)
 
 int stele_os_lock_present(const struct stele_os_file *file)
 {
-    return try_lock(file, F_RDLCK, PRESENT_OFFSET, "another process holds the store for itself alone; wait for it to "
-                                                   "finish");
+    return try_lock(file, F_RDLCK, PRESENT_OFFSET,
+                    "another process holds the store for itself alone; wait for it to finish");
 }
 
 int stele_os_lock_present_alone(const struct stele_os_file *file)
 {
-    return try_lock(file, F_WRLCK, PRESENT_OFFSET, "others have the store open for writing; close it there first");
+    return try_lock(file, F_WRLCK, PRESENT_OFFSET,
+                    "others have the store open for writing; close it there first");
 }
 
 void stele_os_unlock_present(const struct stele_os_file *file)

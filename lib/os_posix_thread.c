@@ -64,8 +64,9 @@ static int random_from_device(unsigned char *out, size_t byte_count)
     int descriptor = stele_os_open_raw("/dev/urandom", O_RDONLY, 0);
 
     if (descriptor < 0)
-        return stele_fail_system(STELE_E_IO, errno, "the system gives no random numbers, neither by getrandom nor "
-                                 "from /dev/urandom");
+        return stele_fail_system(STELE_E_IO, errno,
+                                 "the system gives no random numbers, neither by getrandom nor from "
+                                 "/dev/urandom");
     while (byte_count > 0) {
         ssize_t done = read(descriptor, out, stele_min(byte_count, 256));
 
@@ -120,7 +121,8 @@ void stele_os_thread_forget(void)
 
 void stele_os_wake(const uint64_t *word)
 {
-    /* The machine is little-endian: the low half stands first. Not private: the word is shared with processes. */
+    /* The machine is little-endian: the low half stands first. Not private: the word is shared with
+     * processes. */
     (void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
@@ -187,7 +189,8 @@ void stele_os_condition_done(struct stele_os_condition *condition)
     (void)pthread_cond_destroy(condition_of(condition));
 }
 
-bool stele_os_condition_wait(struct stele_os_condition *condition, struct stele_os_mutex *mutex, uint64_t deadline_us)
+bool stele_os_condition_wait(struct stele_os_condition *condition, struct stele_os_mutex *mutex,
+                             uint64_t deadline_us)
 {
     struct timespec deadline = timespec_of(deadline_us);
 

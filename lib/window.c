@@ -8,7 +8,8 @@
 int stele_windows_init(struct stele_windows *windows, const struct stele_os_file *file, uint64_t file_bytes,
                        uint64_t overlap_bytes)
 {
-    struct stele_windows fresh = { .file = file, .overlap_bytes = overlap_bytes,
+    struct stele_windows fresh = { .file = file,
+                                   .overlap_bytes = overlap_bytes,
                                    .window_bytes = STELE_WINDOW_BYTES_MIN };
     int rc;
 
@@ -58,8 +59,10 @@ static int check_file_reaches(const struct stele_windows *windows, uint64_t offs
     if (rc)
         return rc;
     if (!stele_add_fits(offset, byte_count, &end) || end > status.bytes) {
-        rc = stele_fail(STELE_E_TRUNCATED, "the file ends at byte %" PRIu64 ", before the %" PRIu64 " bytes at %" PRIu64
-                        "; restore it from a backup", status.bytes, byte_count, offset);
+        rc = stele_fail(STELE_E_TRUNCATED,
+                        "the file ends at byte %" PRIu64 ", before the %" PRIu64 " bytes at %" PRIu64
+                        "; restore it from a backup",
+                        status.bytes, byte_count, offset);
         stele_fail_at(offset);
         return rc;
     }
@@ -68,7 +71,8 @@ static int check_file_reaches(const struct stele_windows *windows, uint64_t offs
 }
 
 /* Map window @index of a file of @file_bytes and put it in front of windows->all. */
-static int window_new(struct stele_windows *windows, uint64_t index, uint64_t file_bytes, struct stele_window **out)
+static int window_new(struct stele_windows *windows, uint64_t index, uint64_t file_bytes,
+                      struct stele_window **out)
 {
     uint64_t offset = index << windows->window_shift;
     uint64_t byte_count = stele_min(windows->window_bytes + windows->overlap_bytes, file_bytes - offset);
@@ -77,8 +81,10 @@ static int window_new(struct stele_windows *windows, uint64_t index, uint64_t fi
     int rc;
 
     if (byte_count > SIZE_MAX)
-        return stele_fail(STELE_E_FULL, "a window of %" PRIu64 " bytes does not fit the address space; use a 64-bit "
-                          "program", byte_count);
+        return stele_fail(STELE_E_FULL,
+                          "a window of %" PRIu64 " bytes does not fit the address space; use a 64-bit "
+                          "program",
+                          byte_count);
     window = malloc(sizeof(*window));
     if (!window)
         return stele_fail(STELE_E_NOMEM, "no memory to map one more window");
@@ -94,8 +100,8 @@ static int window_new(struct stele_windows *windows, uint64_t index, uint64_t fi
 }
 
 /* Have the entry of window @index hold a map that reaches @needed_bytes into it. Under the mutex. */
-static int entry_fill(struct stele_windows *windows, uint64_t index, uint64_t needed_bytes, uint64_t file_bytes,
-                      struct stele_window **out)
+static int entry_fill(struct stele_windows *windows, uint64_t index, uint64_t needed_bytes,
+                      uint64_t file_bytes, struct stele_window **out)
 {
     struct stele_window ***table = &windows->tables[index / STELE_WINDOW_TABLE_COUNT];
     struct stele_window **entry;
@@ -121,7 +127,8 @@ static int entry_fill(struct stele_windows *windows, uint64_t index, uint64_t ne
     return STELE_OK;
 }
 
-int stele_window_pin_new(struct stele_windows *windows, uint64_t offset, size_t byte_count, struct stele_pin *out)
+int stele_window_pin_new(struct stele_windows *windows, uint64_t offset, size_t byte_count,
+                         struct stele_pin *out)
 {
     uint64_t index = offset >> windows->window_shift;
     uint64_t within = offset & (windows->window_bytes - 1);
@@ -134,7 +141,8 @@ int stele_window_pin_new(struct stele_windows *windows, uint64_t offset, size_t 
     if (rc)
         return rc;
     if (index / STELE_WINDOW_TABLE_COUNT >= STELE_WINDOW_TABLE_COUNT)
-        return stele_fail(STELE_E_FULL, "the store has grown more than %u times since it was opened; open it again",
+        return stele_fail(STELE_E_FULL,
+                          "the store has grown more than %u times since it was opened; open it again",
                           STELE_WINDOW_TABLE_COUNT);
     stele_os_mutex_lock(&windows->mutex);
     rc = entry_fill(windows, index, within + byte_count, file_bytes, &window);
@@ -160,8 +168,10 @@ int stele_window_map_alone(struct stele_windows *windows, uint64_t offset, uint6
     if (rc)
         return rc;
     if (map_bytes > SIZE_MAX)
-        return stele_fail(STELE_E_FULL, "a view of %" PRIu64 " bytes does not fit the address space; take several "
-                          "smaller ones", byte_count);
+        return stele_fail(STELE_E_FULL,
+                          "a view of %" PRIu64 " bytes does not fit the address space; take several "
+                          "smaller ones",
+                          byte_count);
     rc = stele_os_map(windows->file, start, (size_t)map_bytes, false, true, &map);
     if (rc)
         return rc;
