@@ -193,7 +193,7 @@ int stele_os_stat(const struct stele_os_file *file, struct stele_os_stat *out)
 
 int stele_os_is_at(const struct stele_os_file *file, const char *path, bool *out_is_there)
 {
-    struct stele_os_stat ours;
+    struct stele_os_stat ours = { 0 };
     struct stat theirs;
     int rc = stele_os_stat(file, &ours);
 

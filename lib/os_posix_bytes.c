@@ -337,7 +337,7 @@ static int allocate_by_writing(int descriptor, uint64_t old_bytes, uint64_t *out
 int stele_os_allocate(const struct stele_os_file *file, uint64_t offset, uint64_t byte_count)
 {
     int descriptor = stele_os_descriptor(file);
-    struct stele_os_stat before;
+    struct stele_os_stat before = { 0 };
     uint64_t end;
     int system_code;
     int rc;

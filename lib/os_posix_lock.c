@@ -85,28 +85,32 @@ static int registry_reserve(void)
     return STELE_OK;
 }
 
-/* Open @path for locks if it leads to the inode of @descriptor; -1 and errno, ESTALE where it leads
+/* Open @path for locks if it leads to the inode of @descriptor; 0 or an errno, ESTALE where it leads
  * elsewhere. */
-static int open_same(int descriptor, const char *path, int flags)
+static int open_same(int descriptor, const char *path, int flags, int *out_lock)
 {
     struct stat ours, theirs;
     int lock = stele_os_open_raw(path, flags | O_NONBLOCK, 0);
 
     if (lock < 0)
-        return -1;
-    if (fstat(descriptor, &ours) == 0 && fstat(lock, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
-        ours.st_ino == theirs.st_ino)
-        return lock;
-    close(lock);
-    errno = ESTALE;
-    return -1;
+        return errno;
+    if (fstat(descriptor, &ours) || fstat(lock, &theirs) || ours.st_dev != theirs.st_dev ||
+        ours.st_ino != theirs.st_ino) {
+        close(lock);
+        return ESTALE;
+    }
+    *out_lock = lock;
+    return 0;
 }
 
 int stele_os_lock_attach(struct stele_os_file *file, const char *path)
 {
-    struct stele_os_alias alias = stele_os_alias(stele_os_descriptor(file));
+    int descriptor = stele_os_descriptor(file);
+    struct stele_os_alias alias = stele_os_alias(descriptor);
+    const char *name = path ? path : alias.path;
     int flags = file->is_writable ? O_RDWR : O_RDONLY;
-    int lock;
+    int lock = -1;
+    int system_code;
     int rc;
 
     stele_os_watch_forks();
@@ -114,17 +118,16 @@ int stele_os_lock_attach(struct stele_os_file *file, const char *path)
     rc = registry_reserve();
     if (rc)
         goto out;
-    lock = open_same(stele_os_descriptor(file), alias.path, flags);
-    if (lock < 0 && path)
-        lock = open_same(stele_os_descriptor(file), path, flags);
-    if (lock < 0 && errno == ESTALE) {
-        rc = stele_fail(STELE_E_STALE, "%s was replaced while it was being opened; open it again",
-                        path ? path : "");
+    system_code = open_same(descriptor, alias.path, flags, &lock);
+    if (system_code && path)
+        system_code = open_same(descriptor, path, flags, &lock);
+    if (system_code == ESTALE) {
+        rc = stele_fail(STELE_E_STALE, "%s was replaced while it was being opened; open it again", name);
         goto out;
     }
-    if (lock < 0) {
-        rc = stele_fail_system(stele_os_code(errno), errno, "%s cannot be opened a second time for its locks",
-                               path ? path : alias.path);
+    if (system_code) {
+        rc = stele_fail_system(stele_os_code(system_code), system_code,
+                               "%s cannot be opened a second time, for its locks", name);
         goto out;
     }
     registry[registry_count++] = lock;

@@ -52,7 +52,7 @@ void stele_windows_done(struct stele_windows *windows)
 static int check_file_reaches(const struct stele_windows *windows, uint64_t offset, uint64_t byte_count,
                               uint64_t *out_file_bytes)
 {
-    struct stele_os_stat status;
+    struct stele_os_stat status = { 0 };
     uint64_t end;
     int rc = stele_os_stat(windows->file, &status);
 
@@ -77,7 +77,7 @@ static int window_new(struct stele_windows *windows, uint64_t index, uint64_t fi
     uint64_t offset = index << windows->window_shift;
     uint64_t byte_count = stele_min(windows->window_bytes + windows->overlap_bytes, file_bytes - offset);
     struct stele_window *window;
-    void *map;
+    void *map = NULL;
     int rc;
 
     if (byte_count > SIZE_MAX)
@@ -132,7 +132,7 @@ int stele_window_pin_new(struct stele_windows *windows, uint64_t offset, size_t 
 {
     uint64_t index = offset >> windows->window_shift;
     uint64_t within = offset & (windows->window_bytes - 1);
-    uint64_t file_bytes;
+    uint64_t file_bytes = 0;
     struct stele_window *window = NULL;
     int rc;
 
@@ -159,8 +159,8 @@ int stele_window_map_alone(struct stele_windows *windows, uint64_t offset, uint6
 {
     uint64_t start = stele_round_down(offset, stele_os_granularity());
     uint64_t map_bytes = byte_count + (offset - start);
-    uint64_t file_bytes;
-    void *map;
+    uint64_t file_bytes = 0;
+    void *map = NULL;
     int rc;
 
     assert(byte_count > 0);
