@@ -11,20 +11,23 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 TOP_ENTRIES = {"lib", "cli", "tests", "tools", "meson.build", "meson_options.txt", "README.md", "LICENSE"}
 
-# An include points to a lower layer. A word stands for all files that begin with it: os for os.h, os_posix.c.
-LAYERS = {
-    "bits": 0, "format": 0, "error": 0, "hash": 0, "version": 0,
-    "os": 1, "guard": 1, "layout": 1, "lookup": 1,
-    "window": 2,
-    "superblock": 3, "sums": 3, "journal": 3, "live": 3, "schema": 3,
-    "spec": 4, "handle": 4, "replay": 4,
-    "apply": 5,
-    "checkpoint": 6,
-    "growth": 7, "recover": 7,
-    "turn": 8,
-    "txn": 9,
-    "store": 10, "record": 10, "cursor": 10, "view": 10, "verify": 10, "rewrite": 10, "info": 10,
-}
+# An include points to a lower layer, that is to an earlier line. A word stands for all files that begin with it:
+# os for os.h, os_posix.c.
+ORDER = [
+    "bits format error hash version",
+    "os guard layout lookup",
+    "window",
+    "superblock sums journal live schema",
+    "spec replay",
+    "handle",
+    "block apply",
+    "checkpoint",
+    "growth recover",
+    "turn",
+    "txn",
+    "store record cursor view verify rewrite info",
+]
+LAYERS = {word: index for index, line in enumerate(ORDER) for word in line.split()}
 MAPPING = {"window"}
 SYNCING = {"txn", "journal", "superblock", "store", "recover", "rewrite", "checkpoint", "growth", "apply"}
 PLATFORM = {"os", "guard"}

@@ -1,0 +1,101 @@
+"""The set-up script, with installers that only write down what they were asked for."""
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SETUP = os.path.join(TOP, "tools", "setup")
+LINE = "sudo apt-get update && sudo apt-get install -y --no-install-recommends "
+
+# What a fake installer does: write down its words; when it is to install meson, meson is there afterwards.
+APT = """#!/bin/sh
+echo "apt-get $*" >>"$LOG"
+case "$*" in *install*meson*) [ -z "$BROKEN" ] && ln -s /bin/true "$PLACE/meson" ;; esac
+[ -z "$BROKEN" ]
+"""
+SUDO = """#!/bin/sh
+[ "$1" = -n ] || { echo "a password was asked for" >>"$LOG"; exit 1; }
+shift
+[ -n "$SUDO_WORKS" ] && "$@"
+"""
+
+
+class Setup(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.place = os.path.join(self.folder, "bin")
+        self.log = os.path.join(self.folder, "log")
+        os.mkdir(self.place)
+        for folder in ("/bin", "/usr/bin"):
+            for name in os.listdir(folder):
+                if name not in ("sudo", "apt-get", "id"):
+                    target = os.path.join(self.place, name)
+                    if not os.path.lexists(target):
+                        os.symlink(os.path.join(folder, name), target)
+        self.write("id", "#!/bin/sh\necho ${FAKE_UID:-1000}\n")
+        self.write("apt-get", APT)
+        self.write("sudo", SUDO)
+
+    def write(self, name, text):
+        path = os.path.join(self.place, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, 0o755)
+
+    def run_setup(self, *words, without=(), **environment):
+        """Exit code, output and what the installers were asked for."""
+        for name in without:
+            os.unlink(os.path.join(self.place, name))
+        done = subprocess.run(["/bin/sh", SETUP, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=60,
+                              env=dict(environment, PATH=self.place, PLACE=self.place, LOG=self.log))
+        log = open(self.log, encoding="utf-8").read() if os.path.exists(self.log) else ""
+        return done.returncode, done.stdout, log
+
+    def test_nothing_is_done_where_all_is_there(self):
+        self.assertEqual(self.run_setup("all"), (0, "", ""))
+        self.assertEqual(self.run_setup("build", without=["sudo", "apt-get"]), (0, "", ""))
+
+    def test_root_installs_what_is_missing_after_an_update(self):
+        code, _, log = self.run_setup("all", without=["meson", "sudo"], FAKE_UID="0")
+        self.assertEqual(code, 0)
+        self.assertEqual(log.splitlines(), ["apt-get update -q",
+                                            "apt-get install -q -y --no-install-recommends meson"])
+
+    def test_a_user_with_sudo_installs_without_a_password(self):
+        code, _, log = self.run_setup("all", without=["meson"], SUDO_WORKS="1")
+        self.assertEqual((code, len(log.splitlines())), (0, 2))
+        self.assertNotIn("password", log)
+
+    def test_a_user_without_sudo_is_told_the_exact_line(self):
+        code, output, log = self.run_setup("all", without=["meson", "valgrind", "sudo"])
+        self.assertEqual((code, log), (3, ""))
+        self.assertIn(LINE + "meson valgrind\n", output)
+
+    def test_a_user_whose_sudo_asks_for_a_password_is_told_the_exact_line(self):
+        code, output, log = self.run_setup("all", without=["meson"])
+        self.assertEqual((code, log), (3, ""))
+        self.assertIn(LINE + "meson\n", output)
+
+    def test_an_installation_that_fails_stops_with_the_exact_line(self):
+        code, output, _ = self.run_setup("all", without=["meson"], FAKE_UID="0", BROKEN="1")
+        self.assertEqual(code, 3)
+        self.assertIn(LINE + "meson\n", output)
+
+    def test_what_only_tests_need_is_not_asked_for_by_a_build(self):
+        self.assertEqual(self.run_setup("build", without=["valgrind", "clang"])[0], 0)
+
+    def test_a_system_without_apt_is_told_what_is_missing(self):
+        code, output, _ = self.run_setup("all", without=["meson", "apt-get"])
+        self.assertEqual(code, 3)
+        self.assertIn("meson", output)
+
+    def test_an_unknown_word_is_refused(self):
+        self.assertEqual(self.run_setup("everything")[0], 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
