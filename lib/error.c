@@ -106,7 +106,7 @@ static void print(char *out_text, size_t text_bytes, const char *format, ...)
 __attribute__((format(printf, 4, 0)))
 static int record_failure(int code, int system_code, uint64_t sequence, const char *format, va_list arguments)
 {
-    char text[TEXT_BYTES]; /* not last.text itself: it may be one of the arguments */
+    char text[TEXT_BYTES] = ""; /* not last.text itself: it may be one of the arguments */
     size_t text_bytes;
 
     assert(code < 0);
