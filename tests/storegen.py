@@ -20,6 +20,7 @@ import random
 import struct
 import sys
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import xxh3  # noqa: E402
 

@@ -30,6 +30,7 @@ import struct
 import sys
 from decimal import Decimal
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import xxh3  # noqa: E402
 
@@ -121,6 +122,12 @@ class File:
         self.path = path
         self.handle = open(path, "rb", buffering=0)
         self.bytes = self.handle.seek(0, os.SEEK_END)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *reason):
+        self.handle.close()
 
     def read(self, offset, n):
         """Up to @n bytes from @offset: fewer only at the end of the file."""
@@ -596,9 +603,9 @@ def hits(stretches, begin, end):
 class Store:
     """One reading of a file: header, schema, journal, and the records as they are after recovery."""
 
-    def __init__(self, path, is_replayed):
+    def __init__(self, file, is_replayed):
         self.findings = Findings()
-        self.file = File(path)
+        self.file = file
         raws = [self.file.read(0, SLOT_BYTES), self.file.read(SLOT_BYTES, SLOT_BYTES)]
         self.states, self.slot = choose_slot(raws, self.findings)
         slot = self.slot
@@ -741,17 +748,16 @@ def is_moved(before, after):
     return any(before[k] != after[k] for k in ("session", "state", "holds", "logged", "progress", "version"))
 
 
-def read_store(path, is_replayed):
+def read_store(file, is_replayed):
     """Read and check; again when another process committed meanwhile."""
     for attempt in itertools.count(1):
-        store = Store(path, is_replayed)
+        store = Store(file, is_replayed)
         store.check_sums()
         if not is_moved(store.live, store.read_live()):
             return store
         if attempt == TRIES_WHILE_IN_USE:
             store.findings.notes.append("the file was written to while it was read: findings may come from that")
             return store
-        store.file.handle.close()
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -993,8 +999,8 @@ def write_report(store, options, out):
         out.write("".join(line + "\n" for line in report_lines(data)).encode("utf-8", "backslashreplace"))
 
 
-def run(options, out):
-    store = read_store(options.file, not options.no_replay)
+def run(options, file, out):
+    store = read_store(file, not options.no_replay)
     if options.json or options.journal or not options.records:
         write_report(store, options, out)
     if options.records:
@@ -1020,7 +1026,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     out = sys.stdout.buffer
     try:
-        code = run(options, out)
+        with File(options.file) as file:
+            code = run(options, file, out)
         out.flush()
         return code
     except BrokenPipeError:
