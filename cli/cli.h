@@ -38,6 +38,11 @@ struct cli_verb {
 extern const struct cli_verb cmd_create, cmd_import, cmd_export, cmd_append, cmd_get, cmd_set, cmd_info,
     cmd_schema, cmd_verify, cmd_recover, cmd_resize, cmd_truncate, cmd_help, cmd_version;
 
+/* The options that each verb has: the end of its usage. */
+#define CLI_COMMON_USAGE \
+    "  --wait MS             wait at most MS milliseconds for the writer's lock (5000)\n" \
+    "  --quiet               no notices and no progress on stderr\n"
+
 /* Verb @verb_index in the order of `stele help`, or NULL past the last. */
 const struct cli_verb *cli_verb_at(size_t verb_index);
 /* The verb called @name, or NULL. */
@@ -155,6 +160,8 @@ struct stele_options cli_store_options(struct cli *cli, uint32_t mode);
  * Owner:   caller closes *out by cli_close
  */
 int cli_open(struct cli *cli, const char *path, uint32_t mode, struct stele **out);
+/* As cli_open, without the message of a failure: returns the library's code. */
+int cli_try_open(struct cli *cli, const char *path, uint32_t mode, struct stele **out);
 /* Close @store (NULL is fine). Returns @exit_code, or that of a failed close after a message. */
 int cli_close(struct cli *cli, const char *path, struct stele *store, int exit_code);
 

@@ -15,7 +15,7 @@ struct stele_options cli_store_options(struct cli *cli, uint32_t mode)
     return options;
 }
 
-int cli_open(struct cli *cli, const char *path, uint32_t mode, struct stele **out)
+int cli_try_open(struct cli *cli, const char *path, uint32_t mode, struct stele **out)
 {
     struct stele_options options = cli_store_options(cli, mode);
     struct stele_info info = STELE_INFO_INIT;
@@ -23,20 +23,21 @@ int cli_open(struct cli *cli, const char *path, uint32_t mode, struct stele **ou
     int rc = stele_open(path, &options, &store);
 
     cli_tick_done(cli);
-    if (!rc)
-        rc = stele_info(store, &info);
-    if (rc) {
-        int exit_code = cli_fail(cli, path, rc);
-
-        stele_close(store);
-        return exit_code;
-    }
-    if (info.opened_entries_replayed)
+    if (rc)
+        return rc;
+    if (!stele_info(store, &info) && info.opened_entries_replayed)
         cli_notice(cli, "%s: its last writer did not close it; %" PRIu64 " journal %s replayed%s", path,
                    info.opened_entries_replayed, info.opened_entries_replayed == 1 ? "entry" : "entries",
                    mode == STELE_READ_ONLY ? " in memory, the file is unchanged" : "");
     *out = store;
-    return CLI_DONE;
+    return STELE_OK;
+}
+
+int cli_open(struct cli *cli, const char *path, uint32_t mode, struct stele **out)
+{
+    int rc = cli_try_open(cli, path, mode, out);
+
+    return rc ? cli_fail(cli, path, rc) : CLI_DONE;
 }
 
 int cli_close(struct cli *cli, const char *path, struct stele *store, int exit_code)
