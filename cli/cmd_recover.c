@@ -20,8 +20,8 @@ static const char usage[] =
     CLI_COMMON_USAGE
     "\n"
     "Example: stele recover members.stele\n"
-    "Exit: 0 done, or nothing to do; 1 commits were given up, or blocks are damaged; 3 an acknowledged entry\n"
-    "is lost and --force was not given, or the file or the system refuses\n";
+    "Exit: 0 done, or nothing to do; 1 commits were given up, or blocks are damaged; 3 an acknowledged\n"
+    "entry is lost and --force was not given, or the file or the system refuses\n";
 
 static void print_json(const char *path, const struct stele_recovery *recovery)
 {
@@ -67,8 +67,8 @@ static void print_text(const char *path, const struct stele_recovery *recovery)
     if (recovery->lost_last)
         printf("given up: commits %" PRIu64 " to %" PRIu64 "\n", recovery->lost_first, recovery->lost_last);
     if (recovery->damaged_count)
-        printf("%" PRIu64 " blocks are damaged, the first is block %" PRIu64 "; `stele verify %s` lists them\n",
-               recovery->damaged_count, recovery->first_damaged_block, path);
+        printf("%" PRIu64 " blocks are damaged, the first is block %" PRIu64 "; `stele verify %s` lists "
+               "them\n", recovery->damaged_count, recovery->first_damaged_block, path);
 }
 
 static int run(struct cli *cli, int word_count, char **words)
