@@ -8,8 +8,8 @@
 static const char usage[] =
     "stele export FILE [OUT|-] --format csv|tsv|ndjson|raw [options]\n"
     "\n"
-    "Write the records of the store FILE to OUT (left out or -: to standard output). A file OUT that is there\n"
-    "already is not overwritten; a new one appears when it is whole.\n"
+    "Write the records of the store FILE to OUT (left out or -: to standard output). A file OUT that is\n"
+    "there already is not overwritten; a new one appears when it is whole.\n"
     "\n"
     "  --format csv|tsv      a row a record, RFC 4180 quoting, LF; an array a[2] is two columns\n"
     "  --format ndjson       one JSON object a line; NaN and infinities are strings\n"
@@ -33,7 +33,7 @@ enum export_format { EXPORT_CSV, EXPORT_TSV, EXPORT_NDJSON, EXPORT_RAW };
 /* Rows are collected to pieces of about this size before they are written. */
 #define EXPORT_PIECE_BYTES ((size_t)256 << 10)
 
-struct export {
+struct exporting {
     struct cli *cli;
     struct stele *store;
     const struct stele_schema *schema;
@@ -51,7 +51,7 @@ struct export {
 static const char *const formats[] = { "csv", "tsv", "ndjson", "raw", NULL };
 static const char *const invalids[] = { "error", "replace", NULL };
 
-static int check_options(const struct export *export)
+static int check_options(const struct exporting *export)
 {
     const struct cli *cli = export->cli;
 
@@ -70,7 +70,7 @@ static int check_options(const struct export *export)
     return CLI_DONE;
 }
 
-static int parse_options(struct export *export, int word_count, char **words)
+static int parse_options(struct exporting *export, int word_count, char **words)
 {
     const struct cli_option table[] = {
         { "format", CLI_CHOICE, &export->format, formats },
@@ -87,7 +87,7 @@ static int parse_options(struct export *export, int word_count, char **words)
     return rc ? rc : check_options(export);
 }
 
-static int choose_records(struct export *export)
+static int choose_records(struct exporting *export)
 {
     uint64_t count = stele_count(export->store);
 
@@ -97,7 +97,7 @@ static int choose_records(struct export *export)
     return CLI_FINDINGS;
 }
 
-static int choose_fields(struct export *export)
+static int choose_fields(struct exporting *export)
 {
     char error[VALUE_ERROR_BYTES];
 
@@ -106,12 +106,13 @@ static int choose_fields(struct export *export)
     export->style.flags = export->invalid == 1 ? VALUE_REPLACE : 0;
     if (export->format == EXPORT_RAW)
         return CLI_DONE;
-    if (value_select(export->schema, export->fields, export->format != EXPORT_NDJSON, &export->selection, error))
+    if (value_select(export->schema, export->fields, export->format != EXPORT_NDJSON, &export->selection,
+                     error))
         return cli_usage_error(export->cli, "--fields: %s", error);
     return CLI_DONE;
 }
 
-static void add_header(struct export *export)
+static void add_header(struct exporting *export)
 {
     struct text name = { 0 };
 
@@ -126,21 +127,22 @@ static void add_header(struct export *export)
     text_done(&name);
 }
 
-static int fail_text(const struct export *export, size_t part_index)
+static int fail_text(const struct exporting *export, size_t part_index)
 {
     struct text name = { 0 };
 
     value_part_name(export->schema, &export->selection.parts[part_index], &name);
     cli_tick_done(export->cli);
     cli_message(export->cli,
-                "record %" PRIu64 ", field `%s`: the text is not UTF-8: --invalid replace writes U+FFFD for it, "
+                "record %" PRIu64
+                ", field `%s`: the text is not UTF-8: --invalid replace writes U+FFFD for it, "
                 "--format raw keeps it",
                 export->next_index, name.bytes);
     text_done(&name);
     return CLI_FINDINGS;
 }
 
-static int flush(struct export *export)
+static int flush(struct exporting *export)
 {
     int rc = CLI_DONE;
 
@@ -150,7 +152,7 @@ static int flush(struct export *export)
     return rc;
 }
 
-static int write_record(struct export *export, const void *record)
+static int write_record(struct exporting *export, const void *record)
 {
     size_t part_index = 0;
     int rc = STELE_OK;
@@ -168,7 +170,7 @@ static int write_record(struct export *export, const void *record)
     return export->piece.length >= EXPORT_PIECE_BYTES ? flush(export) : CLI_DONE;
 }
 
-static int write_batch(struct export *export, const uint8_t *records, size_t record_count)
+static int write_batch(struct exporting *export, const uint8_t *records, size_t record_count)
 {
     size_t record_bytes = (size_t)stele_schema_record_bytes(export->schema);
     int rc = CLI_DONE;
@@ -181,14 +183,15 @@ static int write_batch(struct export *export, const uint8_t *records, size_t rec
     return rc;
 }
 
-static int write_records(struct export *export)
+static int write_records(struct exporting *export)
 {
     const char *path = export->cli->operands[0];
     struct stele_cursor *cursor = NULL;
     const void *records = NULL;
     size_t record_count = 0;
     int exit_code = CLI_DONE;
-    int rc = stele_cursor_open(export->store, export->first_index, export->end_index - export->first_index, &cursor);
+    int rc = stele_cursor_open(export->store, export->first_index, export->end_index - export->first_index,
+                               &cursor);
 
     export->next_index = export->first_index;
     if (export->has_header)
@@ -207,7 +210,7 @@ static int write_records(struct export *export)
     return exit_code;
 }
 
-static int export_to(struct export *export, const char *out_path)
+static int export_to(struct exporting *export, const char *out_path)
 {
     int rc = choose_records(export);
 
@@ -228,7 +231,7 @@ static int export_to(struct export *export, const char *out_path)
 
 static int run(struct cli *cli, int word_count, char **words)
 {
-    struct export export = { .cli = cli };
+    struct exporting export = { .cli = cli };
     int rc = parse_options(&export, word_count, words);
 
     if (rc)

@@ -16,10 +16,10 @@ static const char usage[] =
     "  --format ndjson    one JSON object a line; missing keys are zero, unknown ones an error\n"
     "  --format raw       the bytes of the structs, one behind the other; padding is stored as zeros\n"
     "  --header           csv, tsv: the first line names the columns (with --columns: it is passed over)\n"
-    "  --columns a,b,-,c  csv, tsv: what each column is, - for none; an array a[2] is two columns, a[0] and a[1]\n"
-    "                     (without --header and --columns: all fields in order)\n"
-    "  --null TEXT        a cell TEXT becomes zero, empty text, or NaN (in quotes it is a text like any other\n"
-    "                     where the field is text); NDJSON: null, and strings TEXT where no text is expected\n"
+    "  --columns a,b,-,c  csv, tsv: what each column is, - for none; an array a[2] is two columns, a[0]\n"
+    "                     and a[1] (without --header and --columns: all fields in order)\n"
+    "  --null TEXT        a cell TEXT becomes zero, empty text, or NaN (in quotes and for a text field it is\n"
+    "                     a text like any other); NDJSON: as null, in fields that are not text\n"
     "  --overflow error   text longer than its field is refused (as it is without this option)\n"
     "  --overflow truncate  such text is cut, between two characters\n"
     "  --on-error stop    stop at the first row that does not fit (as it is without this option)\n"
@@ -92,7 +92,8 @@ static int check_raw_size(const struct cli *cli, const struct data_source *sourc
     cli_message(cli,
                 "%s has %" PRIu64 " bytes: %" PRIu64 " records of %" PRIu64 " bytes, and %" PRIu64
                 " odd bytes at the end: is it an array of this struct? Nothing is stored",
-                source->name, source->total_bytes, source->total_bytes / record_bytes, record_bytes, odd_bytes);
+                source->name, source->total_bytes, source->total_bytes / record_bytes, record_bytes,
+                odd_bytes);
     return CLI_FINDINGS;
 }
 
@@ -103,8 +104,8 @@ static void tell_nulls(const struct cli *cli, const struct rows *rows)
 
     for (size_t i = 0; i < stele_schema_field_count(schema); i++)
         if (rows->null_counts[i])
-            text_add_format(&line, "%s`%s` %" PRIu64, line.length ? ", " : "", stele_schema_field(schema, i)->name,
-                            rows->null_counts[i]);
+            text_add_format(&line, "%s`%s` %" PRIu64, line.length ? ", " : "",
+                            stele_schema_field(schema, i)->name, rows->null_counts[i]);
     if (line.length)
         cli_notice(cli, "nulls: %s", line.bytes);
     text_done(&line);
@@ -120,7 +121,8 @@ static void tell_summary(const struct cli *cli, const struct load *load)
         cli_notice(cli, "of the skipped rows the first %d are named above", LOAD_REASONS_SHOWN);
     tell_nulls(cli, rows);
     if (rows->padding_bytes)
-        cli_notice(cli, "padding, %zu bytes a record, is stored as zeros; it was not zero in %" PRIu64 " records",
+        cli_notice(cli,
+                   "padding, %zu bytes a record, is stored as zeros; it was not zero in %" PRIu64 " records",
                    rows->padding_bytes, rows->padded_count);
 }
 

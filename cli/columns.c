@@ -137,7 +137,8 @@ void columns_done(struct columns *columns)
 
 void column_name(const struct stele_schema *schema, const struct column *column, struct text *out)
 {
-    struct value_part part = { .field_index = column->field_index, .first_element = column->element_index,
+    struct value_part part = { .field_index = column->field_index,
+                               .first_element = column->element_index,
                                .element_count = 1 };
 
     if (column->is_ignored)

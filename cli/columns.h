@@ -22,8 +22,8 @@ struct columns {
 };
 
 /*
- * Make *@out from @list, names with commas between them and "-" for a column to ignore, or of all elements for
- * NULL. A field with dimensions stands for all its elements.
+ * Make *@out from @list, names with commas between them and "-" for a column to ignore, or of all elements
+ * for NULL. A field with dimensions stands for all its elements.
  *
  * Errors:  a sentence in @error; STELE_E_ABSENT, STELE_E_RANGE, STELE_E_USAGE as value_find, also for an
  *          element named twice

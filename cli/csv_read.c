@@ -147,7 +147,10 @@ static int take_end_of_cell(struct csv_reader *reader, bool was_quoted, bool *ou
     }
     if (byte == '\r') {
         input_take(input);
-        if (input_peek(input) == '\n') {
+        byte = input_peek(input);
+        if (byte == INPUT_FAILED)
+            return input->code;
+        if (byte == '\n') {
             input_take(input);
             return STELE_OK;
         }
@@ -190,7 +193,8 @@ static int read_cell(struct csv_reader *reader, bool *out_is_last, struct input_
 static void point_cells_at_text(struct csv_reader *reader, struct csv_row *row)
 {
     const char *text = reader->text;
-    size_t kept_count = row->cell_count < reader->cell_count_max ? (size_t)row->cell_count : reader->cell_count_max;
+    size_t kept_count =
+        row->cell_count < reader->cell_count_max ? (size_t)row->cell_count : reader->cell_count_max;
 
     for (size_t i = 0; i < kept_count; i++) {
         reader->cells[i].text = text;

@@ -16,7 +16,7 @@
 #define CSV_ROW_BYTES_MAX ((size_t)64 << 20)
 
 struct csv_cell {
-    const char *text;         /* without its quotes; a zero byte follows; may hold others */
+    const char *text; /* without its quotes; a zero byte follows; may hold others */
     size_t bytes;
     bool is_quoted;
     struct input_place place; /* of its first byte, the opening quote if there is one */
@@ -43,7 +43,7 @@ struct csv_reader {
     struct csv_cell *cells;
     size_t cell_capacity, cell_count_max;
     uint64_t cell_count;
-    bool is_broken;           /* the rest of the line belongs to a malformed row */
+    bool is_broken; /* the rest of the line belongs to a malformed row */
     struct csv_problem problem;
 };
 

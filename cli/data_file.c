@@ -90,7 +90,8 @@ static int check_free(struct cli *cli, const char *path, bool *out_is_special)
     if (S_ISDIR(status.st_mode))
         return cli_refuse(cli, "%s is a directory: name a file", path);
     if (S_ISREG(status.st_mode))
-        return cli_refuse(cli, "%s is there already and is not overwritten: remove it or choose another name", path);
+        return cli_refuse(cli, "%s is there already and is not overwritten: remove it or choose another name",
+                          path);
     *out_is_special = true;
     return CLI_DONE;
 }
@@ -107,8 +108,9 @@ static int open_partial(struct data_target *target, struct cli *cli, const char 
     if (target->file)
         return CLI_DONE;
     if (errno == EEXIST) {
-        int rc = cli_refuse(cli, "%s is in the way: another export is writing it, or was killed: then remove it",
-                            target->partial_path);
+        int rc =
+            cli_refuse(cli, "%s is in the way: another export is writing it, or was killed: then remove it",
+                       target->partial_path);
 
         free(target->partial_path);
         target->partial_path = NULL;
@@ -173,7 +175,8 @@ static int put_in_place(struct data_target *target, struct cli *cli)
         return cli_refuse_system(cli, errno, "%s cannot be written", target->path);
     fclose(claim);
     if (rename(target->partial_path, target->path) != 0) {
-        int rc = cli_refuse_system(cli, errno, "%s cannot be renamed to %s", target->partial_path, target->path);
+        int rc =
+            cli_refuse_system(cli, errno, "%s cannot be renamed to %s", target->partial_path, target->path);
 
         remove(target->path);
         return rc;

@@ -51,7 +51,7 @@ struct data_target {
  * Owner:   data_target_commit or data_target_discard
  */
 int data_target_open(struct data_target *target, struct cli *cli, const char *path);
-/* Write the @byte_count bytes at @bytes. Errors: an exit code after a message (none for a pipe nobody reads). */
+/* Write @byte_count bytes of @bytes. Errors: an exit code after a message (none for a pipe nobody reads). */
 int data_target_write(struct data_target *target, struct cli *cli, const void *bytes, size_t byte_count);
 /*
  * Put the file in its place.

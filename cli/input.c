@@ -41,8 +41,8 @@ static void drop_byte_order_mark(struct input *input)
             have_bytes += got_bytes;
     }
     input->end = have_bytes;
-    if (have_bytes >= sizeof byte_order_mark
-        && memcmp(input->buffer, byte_order_mark, sizeof byte_order_mark) == 0) {
+    if (have_bytes >= sizeof byte_order_mark &&
+        memcmp(input->buffer, byte_order_mark, sizeof byte_order_mark) == 0) {
         input->begin = sizeof byte_order_mark;
         input->taken_bytes = sizeof byte_order_mark;
     }

@@ -35,11 +35,11 @@ struct input_place {
 struct input {
     input_source *source;
     void *source_context;
-    uint8_t *buffer;         /* INPUT_BUFFER_BYTES */
-    size_t begin, end;       /* of the bytes not taken yet */
+    uint8_t *buffer;   /* INPUT_BUFFER_BYTES */
+    size_t begin, end; /* of the bytes not taken yet */
     struct input_place place;
-    uint64_t taken_bytes;    /* of the file, with its byte order mark */
-    int code;                /* of the source; STELE_END at its end */
+    uint64_t taken_bytes; /* of the file, with its byte order mark */
+    int code;             /* of the source; STELE_END at its end */
 };
 
 /*
@@ -75,7 +75,10 @@ static inline void input_take(struct input *input)
     input->taken_bytes++;
 }
 
-/* Copy the bytes at hand, at most @capacity_bytes, to @out and take them without counting lines. Returns how many. */
+/*
+ * Copy the bytes at hand, at most @capacity_bytes, to @out and take them, without counting lines. Returns how
+ * many they were.
+ */
 size_t input_copy(struct input *input, void *out, size_t capacity_bytes);
 
 /* Take all bytes up to and with the next line feed, or to the end. */

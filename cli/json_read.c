@@ -13,16 +13,16 @@ struct json_reader {
     struct input *input;
     const struct json_sink *sink;
     void *context;
-    char *line;
+    char *line; /* a line feed follows, so that its last token is seen to end */
     size_t line_bytes, line_capacity;
-    struct input_place place;   /* of the line */
+    struct input_place place; /* of the line */
     uint64_t row_number;
     uint64_t *seen_row_numbers; /* per key: the last row that had it */
     yajl_handle parser;
-    size_t token_end;           /* behind the last token, in the line */
+    size_t token_end; /* behind the last token, in the line */
     bool is_in_object, is_complete;
     struct json_value value;
-    int code;                   /* what stopped the parser from inside */
+    int code; /* what stopped the parser from inside */
     struct json_problem problem;
 };
 
@@ -103,7 +103,8 @@ static size_t take_token(struct json_reader *reader)
     return begin;
 }
 
-static int hand_out(struct json_reader *reader, enum json_kind kind, const char *text, size_t bytes, size_t begin)
+static int hand_out(struct json_reader *reader, enum json_kind kind, const char *text, size_t bytes,
+                    size_t begin)
 {
     struct json_value *value = &reader->value;
 
@@ -153,7 +154,8 @@ static int on_start_map(void *context)
     size_t begin = take_token(reader);
 
     if (reader->is_in_object)
-        return stop(reader, begin, "an object inside a record: nested fields are written flat, as \"outer.inner\"");
+        return stop(reader, begin,
+                    "an object inside a record: nested fields are written flat, as \"outer.inner\"");
     if (reader->value.depth > 0)
         return stop(reader, begin, "a line must be one object: {\"field\": value, …}");
     reader->is_in_object = true;
@@ -232,12 +234,13 @@ static int32_t hex_unit(const char *text, const char *end)
         return -1;
     for (int i = 0; i < 4; i++) {
         char c = text[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                                 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 
-        if (digit < 0)
+        if (c >= '0' && c <= '9')
+            unit = unit << 4 | (c - '0');
+        else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
+            unit = unit << 4 | ((c | 0x20) - 'a' + 10);
+        else
             return -1;
-        unit = unit << 4 | digit;
     }
     return unit;
 }
@@ -269,16 +272,39 @@ static bool has_lone_surrogate(const struct json_reader *reader, size_t *out_off
     return false;
 }
 
-/* yajl says "lexical error: invalid char in json text.\n"; its place is the byte it stopped behind. */
+/*
+ * Where the byte stands that the parser cannot go on with. It has taken that byte if it begins no token or is
+ * not UTF-8, not yet in the midst of a token, and the whole token if that is well-formed but out of place.
+ */
+static size_t error_offset(const struct json_reader *reader, const char *text)
+{
+    size_t consumed = yajl_get_bytes_consumed(reader->parser);
+    size_t offset = reader->token_end;
+
+    if (strncmp(text, "parse error", strlen("parse error")) == 0) {
+        while (offset < reader->line_bytes && is_between_tokens(reader->line[offset]))
+            offset++;
+        return offset;
+    }
+    if (consumed > 0 && (strstr(text, "invalid char in") || strstr(text, "invalid bytes")))
+        consumed--;
+    return consumed < reader->line_bytes ? consumed : reader->line_bytes;
+}
+
+/* yajl says "lexical error: invalid char in json text.\n". */
 static void set_parser_problem(struct json_reader *reader)
 {
     unsigned char *text = yajl_get_error(reader->parser, 0, NULL, 0);
-    size_t consumed = yajl_get_bytes_consumed(reader->parser);
-    size_t offset = consumed < reader->line_bytes ? consumed : reader->line_bytes;
-    size_t bytes = text ? strcspn((const char *)text, "\n") : 0;
+    const char *sentence = text ? (const char *)text : "error";
+    const char *colon = strstr(sentence, ": ");
 
-    snprintf(reader->problem.text, sizeof reader->problem.text, "not JSON: %.*s", (int)bytes,
-             text ? (const char *)text : "");
+    size_t offset = error_offset(reader, sentence);
+
+    sentence = colon ? colon + 2 : sentence;
+    if (offset == reader->line_bytes)
+        sentence = "the line ends in the midst of it";
+    snprintf(reader->problem.text, sizeof reader->problem.text, "not JSON: %.*s",
+             (int)strcspn(sentence, ".\n"), sentence);
     reader->problem.place = place_in_line(reader, offset);
     if (text)
         yajl_free_error(reader->parser, text);
@@ -291,9 +317,9 @@ static int parse_line(struct json_reader *reader)
     reader->parser = yajl_alloc(&callbacks, NULL, reader);
     if (!reader->parser)
         return STELE_E_NOMEM;
-    status = yajl_parse(reader->parser, (const unsigned char *)reader->line, reader->line_bytes);
+    status = yajl_parse(reader->parser, (const unsigned char *)reader->line, reader->line_bytes + 1);
     if (status == yajl_status_ok && !reader->is_complete) {
-        set_problem(reader, reader->line_bytes, "the line ends before its object does");
+        set_problem(reader, reader->line_bytes, "not JSON: the line ends in the midst of it");
         reader->code = STELE_E_FORMAT;
     } else if (status == yajl_status_error) {
         set_parser_problem(reader);
@@ -316,7 +342,7 @@ static int grow_line(struct json_reader *reader)
     return STELE_OK;
 }
 
-/* Up to the line feed, which is taken and not kept. */
+/* Up to the line feed, which is taken and does not count. */
 static int read_line(struct json_reader *reader)
 {
     struct input *input = reader->input;
@@ -324,7 +350,8 @@ static int read_line(struct json_reader *reader)
 
     reader->line_bytes = 0;
     reader->place = input->place;
-    for (byte = input_peek(input); byte >= 0; byte = input_peek(input)) {
+    do {
+        byte = input_peek(input);
         if (reader->line_bytes == JSON_LINE_BYTES_MAX) {
             set_problem(reader, reader->line_bytes, "the line is longer than 128 MiB");
             input_take_line(input);
@@ -332,14 +359,14 @@ static int read_line(struct json_reader *reader)
         }
         if (reader->line_bytes == reader->line_capacity && grow_line(reader) != STELE_OK)
             return STELE_E_NOMEM;
-        input_take(input);
-        if (byte == '\n')
-            return STELE_OK;
-        reader->line[reader->line_bytes++] = (char)byte;
-    }
+        if (byte >= 0)
+            input_take(input);
+        reader->line[reader->line_bytes++] = (char)(byte < 0 ? '\n' : byte);
+    } while (byte >= 0 && byte != '\n');
+    reader->line_bytes--;
     if (byte == INPUT_FAILED)
         return input->code;
-    return reader->line_bytes > 0 ? STELE_OK : STELE_END;
+    return byte == '\n' || reader->line_bytes > 0 ? STELE_OK : STELE_END;
 }
 
 static bool is_blank(const char *text, size_t bytes)
@@ -366,7 +393,8 @@ int json_read_row(struct json_reader *reader, bool skip)
     memset(&reader->value, 0, sizeof reader->value);
     reader->code = STELE_OK;
     if (has_lone_surrogate(reader, &offset)) {
-        set_problem(reader, offset, "half a surrogate pair: characters above U+FFFF are two \\u escapes, or UTF-8");
+        set_problem(reader, offset,
+                    "half a surrogate pair: characters above U+FFFF are two \\u escapes, or UTF-8");
         return STELE_E_FORMAT;
     }
     return parse_line(reader);

@@ -20,18 +20,18 @@ enum json_kind {
     JSON_NULL,
     JSON_BOOL,     /* text is "true" or "false" */
     JSON_NUMBER,   /* text as it stands in the file */
-    JSON_TEXT,     /* text with its escapes resolved: UTF-8 */
+    JSON_TEXT,     /* text with its escapes resolved: UTF-8, but surrogates are let through */
     JSON_ARRAY_END /* index[depth] is how many elements it had */
 };
 
 struct json_value {
     enum json_kind kind;
     size_t key_index;
-    size_t depth;                        /* in how many arrays it stands */
-    uint64_t index[JSON_DEPTH_MAX + 1];  /* its place in each, outermost first */
-    const char *text;                    /* no zero byte follows; may hold some */
+    size_t depth;                       /* in how many arrays it stands */
+    uint64_t index[JSON_DEPTH_MAX + 1]; /* its place in each, outermost first */
+    const char *text;                   /* no zero byte follows; may hold some */
     size_t bytes;
-    struct input_place place;            /* of its first byte; of an array the closing bracket */
+    struct input_place place; /* of its first byte; of an array the closing bracket */
 };
 
 /* What a reader tells its user. Both are called with the context given to json_reader_init. */
@@ -43,7 +43,7 @@ struct json_sink {
 };
 
 struct json_problem {
-    char text[256];           /* what is wrong and what to do */
+    char text[256]; /* what is wrong and what to do */
     struct input_place place;
 };
 

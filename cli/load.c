@@ -7,7 +7,8 @@
 /* Rows between two looks at the clock. */
 #define LOAD_TICK_ROWS 256
 
-void load_init(struct load *load, struct cli *cli, struct stele *store, struct rows *rows, const char *data_name)
+void load_init(struct load *load, struct cli *cli, struct stele *store, struct rows *rows,
+               const char *data_name)
 {
     memset(load, 0, sizeof *load);
     load->cli = cli;
@@ -33,8 +34,8 @@ static int tick(const struct load *load)
 {
     if (cli_interrupted())
         return STELE_E_INTERRUPTED;
-    if (load->row_count % LOAD_TICK_ROWS == 0
-        && cli_tick(load->cli, load->rows->input.taken_bytes, load->total_bytes) != 0)
+    if (load->row_count % LOAD_TICK_ROWS == 0 &&
+        cli_tick(load->cli, load->rows->input.taken_bytes, load->total_bytes) != 0)
         return STELE_E_INTERRUPTED;
     return STELE_OK;
 }

@@ -19,20 +19,21 @@ struct load {
     struct stele *store;
     struct rows *rows;
     const char *data_name;
-    uint64_t total_bytes;        /* of the data; 0: unknown */
-    bool skips_refused;          /* --on-error skip */
+    uint64_t total_bytes; /* of the data; 0: unknown */
+    bool skips_refused;   /* --on-error skip */
     uint8_t *batch;
     size_t record_bytes, batch_capacity, batch_count;
-    uint64_t row_count;          /* read or passed over */
-    uint64_t passed_count;       /* by --skip-rows */
-    uint64_t stored_count;       /* rows, by this run */
-    uint64_t skipped_count;      /* refused, by this run */
+    uint64_t row_count;     /* read or passed over */
+    uint64_t passed_count;  /* by --skip-rows */
+    uint64_t stored_count;  /* rows, by this run */
+    uint64_t skipped_count; /* refused, by this run */
     uint64_t row_count_in;
-    bool is_in_doubt;            /* the last batch may be in or not */
+    bool is_in_doubt; /* the last batch may be in or not */
 };
 
 /* Make @load ready to store @rows, which come from @data_name, into @store. Owner: load_done. */
-void load_init(struct load *load, struct cli *cli, struct stele *store, struct rows *rows, const char *data_name);
+void load_init(struct load *load, struct cli *cli, struct stele *store, struct rows *rows,
+               const char *data_name);
 void load_done(struct load *load); /* safe twice, and on a zeroed struct */
 
 /*

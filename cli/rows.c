@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int rows_init(struct rows *rows, const struct rows_options *options, input_source *source, void *source_context)
+int rows_init(struct rows *rows, const struct rows_options *options, input_source *source,
+              void *source_context)
 {
     int rc = STELE_OK;
 
@@ -110,7 +111,8 @@ void rows_take_null(struct rows *rows, size_t field_index, uint64_t element_inde
     value_set_null(rows->options.schema, field_index, element_index, rows->record);
     if (rows->null_field_count == rows->null_field_capacity) {
         rows->null_field_capacity = rows->null_field_capacity ? rows->null_field_capacity * 2 : 16;
-        rows->null_fields = cli_grow(rows->null_fields, rows->null_field_capacity * sizeof *rows->null_fields);
+        rows->null_fields =
+            cli_grow(rows->null_fields, rows->null_field_capacity * sizeof *rows->null_fields);
     }
     rows->null_fields[rows->null_field_count++] = field_index;
 }

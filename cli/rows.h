@@ -33,18 +33,18 @@ struct row_problem {
 struct rows {
     struct rows_options options;
     struct input input;
-    struct columns header;          /* columns that the header named */
+    struct columns header; /* columns that the header named */
     const struct columns *columns;
     struct csv_reader csv;
     struct json_reader *json;
-    uint8_t *record;                /* that is being read */
-    uint64_t *null_counts;          /* per field, of the rows read whole */
-    size_t *null_fields;            /* of this row */
+    uint8_t *record;       /* that is being read */
+    uint64_t *null_counts; /* per field, of the rows read whole */
+    size_t *null_fields;   /* of this row */
     size_t null_field_count, null_field_capacity;
     size_t last_key_index;
-    bool *is_padding;               /* raw: per byte of the record; NULL: there is none */
-    uint64_t padded_count;          /* raw: records whose padding was not zero */
-    size_t padding_bytes;           /* raw: of a record */
+    bool *is_padding;      /* raw: per byte of the record; NULL: there is none */
+    uint64_t padded_count; /* raw: records whose padding was not zero */
+    size_t padding_bytes;  /* raw: of a record */
     struct row_problem problem;
 };
 
@@ -67,7 +67,11 @@ void rows_done(struct rows *rows); /* safe twice, and on a zeroed struct */
  */
 int rows_next(struct rows *rows, void *out_record);
 
-/* Pass over the next row, well-formed or not. Errors: STELE_END; STELE_E_FORMAT it cannot be passed over; as rows_next. */
+/*
+ * Pass over the next row, well-formed or not.
+ *
+ * Errors:  STELE_E_FORMAT it cannot be passed over; else as rows_next
+ */
 int rows_skip(struct rows *rows);
 
 /* For the bodies in rows_table.c, rows_ndjson.c and rows_raw.c. */

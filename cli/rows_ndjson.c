@@ -11,7 +11,7 @@ static bool is_name_of(const struct stele_field *field, const char *key, size_t 
     return field && strlen(field->name) == bytes && memcmp(field->name, key, bytes) == 0;
 }
 
-/* Lines mostly have their keys in the order of the fields, or all in the same one: the next is tried first. */
+/* Lines mostly have their keys in the order of the fields: the next one is tried first. */
 static bool find_key(void *context, const char *key, size_t bytes, size_t *out_key_index)
 {
     struct rows *rows = context;
@@ -42,7 +42,7 @@ static size_t dimension_count(const struct stele_field *field)
     return count;
 }
 
-/* An array must be as long as its dimension: fewer elements are more often a mistake than a wish for zeros. */
+/* An array must be as long as its dimension: fewer elements are more often a mistake than meant. */
 static int check_array_end(struct rows *rows, const struct json_value *value, const struct stele_field *field)
 {
     char error[VALUE_ERROR_BYTES];
@@ -72,13 +72,14 @@ static bool find_elements(struct rows *rows, const struct json_value *value, con
         if (dims == 0)
             rows_refuse(rows, value->place, "field `%s`: an array, one value is expected", field->name);
         else
-            rows_refuse(rows, value->place, "field `%s`: an array is expected, nested %zu deep", field->name, dims);
+            rows_refuse(rows, value->place, "field `%s`: an array is expected, nested %zu deep", field->name,
+                        dims);
         return false;
     }
     for (size_t i = 0; i < dims; i++) {
         if (i < value->depth && value->index[i] >= field->dims[i]) {
-            rows_refuse(rows, value->place, "field `%s`: the array has more than %" PRIu32 " elements", field->name,
-                        field->dims[i]);
+            rows_refuse(rows, value->place, "field `%s`: the array has more than %" PRIu32 " elements",
+                        field->name, field->dims[i]);
             return false;
         }
         first = first * field->dims[i] + (i < value->depth ? value->index[i] : 0);
@@ -139,9 +140,8 @@ static int take_value(void *context, const struct json_value *value)
         return check_array_end(rows, value, field);
     if (!find_elements(rows, value, field, &element_index, &element_count))
         return STELE_E_FORMAT;
-    if (value->kind == JSON_NULL
-        || (value->kind == JSON_TEXT && field->type != STELE_TEXT
-            && rows_is_null(rows, value->text, value->bytes))) {
+    if (value->kind == JSON_NULL || (value->kind == JSON_TEXT && field->type != STELE_TEXT &&
+                                     rows_is_null(rows, value->text, value->bytes))) {
         for (uint64_t i = 0; i < element_count; i++)
             rows_take_null(rows, value->key_index, element_index + i);
         return STELE_OK;
@@ -159,7 +159,8 @@ static const struct json_sink sink = { .find_key = find_key, .take_value = take_
 
 int rows_ndjson_open(struct rows *rows)
 {
-    return json_reader_new(&rows->input, &sink, rows, stele_schema_field_count(rows->options.schema), &rows->json);
+    return json_reader_new(&rows->input, &sink, rows, stele_schema_field_count(rows->options.schema),
+                           &rows->json);
 }
 
 int rows_ndjson_next(struct rows *rows, bool skip)

@@ -35,8 +35,9 @@ static int refuse_count(struct rows *rows, const struct csv_row *row, const char
                            "%s has %" PRIu64 " columns, %zu are expected: the last ones have no field", what,
                            row->cell_count, expected);
     column_name(rows->options.schema, &rows->columns->columns[row->cell_count], &name);
-    rc = rows_refuse(rows, row->end, "%s has %" PRIu64 " columns, %zu are expected: the first missing is `%s`",
-                     what, row->cell_count, expected, name.bytes);
+    rc = rows_refuse(rows, row->end,
+                     "%s has %" PRIu64 " columns, %zu are expected: the first missing is `%s`", what,
+                     row->cell_count, expected, name.bytes);
     text_done(&name);
     return rc;
 }
