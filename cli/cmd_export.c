@@ -6,7 +6,8 @@
 #include <string.h>
 
 static const char usage[] =
-    "stele export FILE [OUT|-] --format csv|tsv|ndjson|raw [options]\n"
+    "stele export FILE [OUT|-] --format csv|tsv|ndjson|raw [--range A..B] [--fields a,b] [--header]\n"
+    "             [--null TEXT] [--invalid error|replace]\n"
     "\n"
     "Write the records of the store FILE to OUT (left out or -: to standard output). A file OUT that is\n"
     "there already is not overwritten; a new one appears when it is whole.\n"
@@ -20,13 +21,11 @@ static const char usage[] =
     "  --null TEXT           write NaN as TEXT (not raw)\n"
     "  --invalid error       stop at text that is not UTF-8 (as it is without this option)\n"
     "  --invalid replace     write U+FFFD for it\n"
-    "  --quiet               no progress\n"
+    CLI_COMMON_USAGE
     "\n"
-    "Exit: 0 done; 1 text that is not UTF-8, or no such records; 2 wrong command line; 3 refused by the\n"
-    "system or the store; 130 interrupted.\n"
-    "\n"
-    "Example:\n"
-    "  stele export airports.stele airports.csv --format csv --header --fields name,city,country\n";
+    "Example: stele export airports.stele airports.csv --format csv --header --fields name,city,country\n"
+    "Exit: 0 done; 1 text that is not UTF-8, or no such records; 2 the command line is wrong; 3 the system\n"
+    "or the store refuses, or OUT is there; 130 interrupted\n";
 
 enum export_format { EXPORT_CSV, EXPORT_TSV, EXPORT_NDJSON, EXPORT_RAW };
 

@@ -8,32 +8,32 @@
 #include <string.h>
 
 static const char usage[] =
-    "stele import FILE DATA|- --format csv|tsv|ndjson|raw [options]\n"
+    "stele import FILE DATA|- --format csv|tsv|ndjson|raw [--header] [--columns a,b,-,c] [--null TEXT]\n"
+    "             [--overflow error|truncate] [--on-error stop|skip] [--skip-rows N]\n"
     "\n"
     "Append the records in DATA (- for standard input) to the store FILE.\n"
     "\n"
-    "  --format csv|tsv   RFC 4180 quoting, strictly; LF or CR LF\n"
-    "  --format ndjson    one JSON object a line; missing keys are zero, unknown ones an error\n"
-    "  --format raw       the bytes of the structs, one behind the other; padding is stored as zeros\n"
-    "  --header           csv, tsv: the first line names the columns (with --columns: it is passed over)\n"
-    "  --columns a,b,-,c  csv, tsv: what each column is, - for none; an array a[2] is two columns, a[0]\n"
-    "                     and a[1] (without --header and --columns: all fields in order)\n"
-    "  --null TEXT        a cell TEXT becomes zero, empty text, or NaN (in quotes and for a text field it is\n"
-    "                     a text like any other); NDJSON: as null, in fields that are not text\n"
-    "  --overflow error   text longer than its field is refused (as it is without this option)\n"
-    "  --overflow truncate  such text is cut, between two characters\n"
-    "  --on-error stop    stop at the first row that does not fit (as it is without this option)\n"
-    "  --on-error skip    leave such rows out, and say which: the first ten one by one\n"
-    "  --skip-rows N      leave out the first N rows: continue where an import stopped\n"
-    "  --wait MS          wait for another writer, 5000 unless given\n"
-    "  --quiet            no progress, no summary\n"
+    "  --format csv|tsv      RFC 4180 quoting, strictly; LF or CR LF\n"
+    "  --format ndjson       a JSON object a line; missing keys are zero, unknown ones an error\n"
+    "  --format raw          the bytes of the structs, one behind the other; padding is stored as zeros\n"
+    "  --header              csv, tsv: the first line names the columns; with --columns it is passed over\n"
+    "  --columns a,b,-,c     csv, tsv: what each column is, - for none; an array a[2] is two columns, a[0]\n"
+    "                        and a[1]; without --header and --columns: all fields in order\n"
+    "  --null TEXT           a cell TEXT becomes zero, empty text, or NaN; in quotes and for a text field\n"
+    "                        it is a text like any other; ndjson: as null, in fields that are not text\n"
+    "  --overflow error      text longer than its field is refused (the default)\n"
+    "  --overflow truncate   such text is cut, between two characters\n"
+    "  --on-error stop       stop at the first row that does not fit (the default)\n"
+    "  --on-error skip       leave such rows out, and say why, for the first ten\n"
+    "  --skip-rows N         leave out the first N rows: go on where an import stopped\n"
+    CLI_COMMON_USAGE
     "\n"
     "Rows are stored in batches; stopped or failed, import says how many rows are in, and the --skip-rows\n"
-    "that continues. Exit: 0 all rows are in; 1 rows were skipped or refused; 2 wrong command line;\n"
-    "3 refused by the system or the store; 130 interrupted.\n"
+    "that continues. A row is stored whole or not at all; a line that is malformed counts as one.\n"
     "\n"
-    "Example:\n"
-    "  stele import airports.stele airports.dat --format csv --null '\\N'\n";
+    "Example: stele import airports.stele airports.dat --format csv --null '\\N'\n"
+    "Exit: 0 all rows are in; 1 rows were skipped or refused; 2 the command line is wrong; 3 the system or\n"
+    "the store refuses; 130 interrupted\n";
 
 struct import_options {
     int format, overflow, on_error;

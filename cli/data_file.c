@@ -142,21 +142,19 @@ int data_target_open(struct data_target *target, struct cli *cli, const char *pa
     return target->file ? CLI_DONE : cli_refuse_system(cli, errno, "%s cannot be written", path);
 }
 
-/* A reader that has seen enough is no news; what stdout still holds must not become one at the end. */
-static int lose_reader(struct data_target *target)
-{
-    if (target->file == stdout && !freopen("/dev/null", "wb", stdout))
-        clearerr(stdout);
-    return CLI_REFUSED;
-}
-
+/* A reader that has seen enough is no news. */
 static int write_failed(struct data_target *target, struct cli *cli)
 {
-    if (errno == EPIPE)
-        return lose_reader(target);
+    int rc = CLI_REFUSED;
+
     if (errno == EINTR && cli_interrupted())
-        return CLI_INTERRUPTED;
-    return cli_refuse_system(cli, errno, "%s cannot be written", target->name);
+        rc = CLI_INTERRUPTED;
+    else if (errno != EPIPE)
+        rc = cli_refuse_system(cli, errno, "%s cannot be written", target->name);
+    /* What stdout still holds must not fail again at the end. */
+    if (target->file == stdout && !freopen("/dev/null", "wb", stdout))
+        clearerr(stdout);
+    return rc;
 }
 
 int data_target_write(struct data_target *target, struct cli *cli, const void *bytes, size_t byte_count)

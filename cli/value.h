@@ -116,7 +116,7 @@ int value_print_part(const struct stele_schema *schema, const struct value_part 
 /* How a record looks as a row. */
 struct value_style {
     char separator;        /* of cells */
-    const char *null_text; /* of cells: for NaN; NULL: NaN */
+    const char *null_text; /* for NaN, in JSON a string; NULL: NaN */
     unsigned flags;        /* VALUE_REPLACE */
 };
 

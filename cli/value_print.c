@@ -216,8 +216,9 @@ int value_print(const struct stele_schema *schema, size_t field_index, uint64_t 
     return STELE_OK;
 }
 
-int value_print_part(const struct stele_schema *schema, const struct value_part *part, const void *record,
-                     enum value_form form, unsigned flags, struct text *out)
+/* As value_print_part; NaN is the string @null_text, if there is one. */
+static int print_part(const struct stele_schema *schema, const struct value_part *part, const void *record,
+                      enum value_form form, unsigned flags, const char *null_text, struct text *out)
 {
     const struct stele_field *field = stele_schema_field(schema, part->field_index);
     size_t before_bytes = out->length;
@@ -231,7 +232,10 @@ int value_print_part(const struct stele_schema *schema, const struct value_part 
             text_add_string(out, i % span == 0 ? "[" : "");
             span /= field->dims[d];
         }
-        rc = value_print(schema, part->field_index, part->first_element + i, record, form, flags, out);
+        if (null_text && value_is_nan(schema, part->field_index, part->first_element + i, record))
+            text_add_json(out, null_text, strlen(null_text));
+        else
+            rc = value_print(schema, part->field_index, part->first_element + i, record, form, flags, out);
         span = part->element_count;
         for (unsigned d = part->dim_first; part->is_list && d < 4 && field->dims[d]; d++) {
             text_add_string(out, (i + 1) % span == 0 ? "]" : "");
@@ -245,6 +249,12 @@ int value_print_part(const struct stele_schema *schema, const struct value_part 
         out->bytes[before_bytes] = '\0';
     }
     return rc;
+}
+
+int value_print_part(const struct stele_schema *schema, const struct value_part *part, const void *record,
+                     enum value_form form, unsigned flags, struct text *out)
+{
+    return print_part(schema, part, record, form, flags, NULL, out);
 }
 
 int value_print_object(const struct stele_schema *schema, const struct value_selection *selection,
@@ -264,7 +274,7 @@ int value_print_object(const struct stele_schema *schema, const struct value_sel
         text_add_string(out, i ? "," : "");
         text_add_json(out, name.bytes, name.length);
         text_add_char(out, ':');
-        rc = value_print_part(schema, part, record, VALUE_JSON, style->flags, out);
+        rc = print_part(schema, part, record, VALUE_JSON, style->flags, style->null_text, out);
         if (rc && out_part_index)
             *out_part_index = i;
     }
