@@ -44,7 +44,8 @@ static void print_damage(const struct check *check, const struct stele_damage *d
     cli_tick_done(check->cli);
     printf("block %" PRIu64 ", records %" PRIu64 "..%" PRIu64 ", %" PRIu64 " bytes at %" PRIu64 ": %s\n",
            damage->block_index, damage->first_index, damage->first_index + damage->record_count,
-           damage->bytes, damage->file_offset, sentences[damage->kind <= STELE_DAMAGE_CUT ? damage->kind : 0]);
+           damage->bytes, damage->file_offset,
+           sentences[damage->kind <= STELE_DAMAGE_CUT ? damage->kind : 0]);
 }
 
 static int on_damage(void *context, const struct stele_damage *damage)
