@@ -194,6 +194,27 @@ static bool same_field(const struct stele_schema *a, const struct stele_schema *
            !memcmp(left->dims, right->dims, sizeof left->dims) && same_enum(a, field_index, b, field_index);
 }
 
+/* Whether a member of the dotted @name is a word that C keeps for itself. */
+static bool has_keyword(const char *name)
+{
+    static const char *const keywords[] = {
+        "auto",     "break",  "case",     "char",   "const",   "continue", "default", "do",       "double",
+        "else",     "enum",   "extern",   "float",  "for",     "goto",     "if",      "inline",   "int",
+        "long",     "register", "restrict", "return", "short", "signed",   "sizeof",  "static",   "struct",
+        "switch",   "typedef", "union",   "unsigned", "void",  "volatile", "while",   "bool",
+    };
+
+    while (*name) {
+        size_t bytes = strcspn(name, ".[]");
+
+        for (size_t i = 0; i < sizeof keywords / sizeof keywords[0]; i++)
+            if (strlen(keywords[i]) == bytes && !memcmp(keywords[i], name, bytes))
+                return true;
+        name += bytes + (name[bytes] != '\0');
+    }
+    return false;
+}
+
 static bool parses_back(const struct stele_schema *schema, const struct text *declarations)
 {
     size_t field_count = stele_schema_field_count(schema);
@@ -205,7 +226,7 @@ static bool parses_back(const struct stele_schema *schema, const struct text *de
     is_same = field_count == stele_schema_field_count(parsed) &&
               stele_schema_record_bytes(schema) == stele_schema_record_bytes(parsed);
     for (size_t i = 0; is_same && i < field_count; i++)
-        is_same = same_field(schema, parsed, i);
+        is_same = same_field(schema, parsed, i) && !has_keyword(stele_schema_field(schema, i)->name);
     stele_schema_free(parsed);
     return is_same;
 }
