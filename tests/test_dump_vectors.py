@@ -189,7 +189,7 @@ class Records(Case):
     def test_floats_have_the_shortest_digits(self):
         for bits, right in ((0x3DCCCCCD, "0.1"), (0x00000001, "1e-45"), (0x7F7FFFFF, "3.4028235e+38"),
                             (0x00800000, "1.1754944e-38"), (0x33800000, "5.9604645e-08"), (0x80000000, "-0.0"),
-                            (0x4B800000, "16777216.0"), (0x6F800000, "7.9228163e+28"), (0x7FC00000, '"NaN"'),
+                            (0x4B800000, "16777216.0"), (0x0F800000, "1.2621775e-29"), (0x7FC00000, '"NaN"'),
                             (0x7F800000, '"Infinity"'), (0xFF800000, '"-Infinity"'), (0x3F800000, "1.0")):
             self.assertEqual(dump.f32_text(struct.unpack("<f", struct.pack("<I", bits))[0]), right, hex(bits))
 
@@ -295,6 +295,40 @@ class Header(Case):
             self.assertEqual(call(*options)[0], 2, options)
 
 
+class Schema(Case):
+    def test_schemas_that_cannot_be_are_damage(self):
+        for name, at, form, value, said in (
+                ("size", 4, "I", 96, "its head says"), ("record", 8, "Q", 24, "records of 24 bytes"),
+                ("field count", 20, "I", 4, "runs over"), ("fewer fields", 20, "I", 2, "behind the last field"),
+                ("type", 90, "B", 14, "unknown type"), ("flags", 91, "B", 1, "flags"),
+                ("element", 92, "I", 4, "elements"), ("dims", 100, "I", 2, "dimension"), ("offset", 112, "Q", 9, "ends"),
+                ("overlap", 112, "Q", 1, "overlaps"), ("name", 120, "H", 9, "name"), ("attributes", 122, "H", 2, "attribute"),
+                ("zero", 124, "I", 1, "zero"), ("behind", 130, "B", 7, "behind its attributes"),
+                ("utf-8", 128, "B", 0xFF, "UTF-8"), ("array", 96, "I", 100, "ends behind"),
+                ("tag", 122, "H", 1, "must be known")):
+            with self.subTest(name):
+                store = small_store(count=5)
+                raw = bytearray(store.schema_bytes())
+                struct.pack_into("<" + form, raw, at, value)
+                store.schema_bytes = lambda raw=bytes(raw): raw
+                code, rows, err = self.rows_of(store)
+                self.assertEqual((code, rows), (1, []))
+                self.assertIn("schema (every block, all records)", err)
+                self.assertIn(said, err)
+
+    def test_newer_schema_is_refused(self):
+        store = small_store(count=5)
+        raw = struct.pack("<I", 2) + store.schema_bytes()[4:]
+        store.schema_bytes = lambda: raw
+        self.assertEqual(self.rows_of(store)[0], 3)
+
+    def test_enum_constants_are_shown(self):
+        store = small_store(count=5)
+        store.fields[1].attributes = [(0x8001, struct.pack("<i", -1) + b"NONE"), (0x9999, b"new")]
+        store.write(self.path)
+        self.assertEqual(json.loads(call(self.path, "--json")[1])["schema"]["fields"][1]["enum"], [["NONE", -1]])
+
+
 class Journal(Case):
     def test_lost_commits_are_damage_and_torn_ones_are_not(self):
         for name, spoilt, synced, code in (("last torn", 3, [0, 1, 2, 3], 0), ("two torn, not synced", 2, [0, 0, 0, 0], 0),
@@ -358,18 +392,39 @@ class Journal(Case):
         code, rows, _ = self.rows_of(store)
         self.assertEqual((code, rows), (0, list(store.rows())))
 
-    def test_walk_of_entries_that_hold_each_other_ends(self):
+    def test_records_dropped_and_counted_again_are_zeros(self):
         store = small_store()
-        inner = storegen.Entry([]).bytes(store.sequence + 2, store.session, 1, 0, 1)
+        commit(store, 20)
+        store.append(storegen.Entry([(1, 0, 0, 0, 500, b"")]))
+        store.model_count, store.values = 500, {}
+        code, rows, err = self.rows_of(store)
+        self.assertEqual((code, rows), (0, list(store.rows())), err)
+
+    def test_entry_inside_another_is_no_sign_of_loss(self):
+        store = small_store()
+        inner = storegen.Entry([]).bytes(store.sequence + 5, store.session, 1, store.sequence + 4, 1)
         store.append(storegen.Entry([(99, 1, 0, 0, 0, inner)]))
         self.assertEqual(self.rows_of(store)[0], 0)
+
+    def test_walk_never_laps(self):
+        store = small_store()
+        store.ring_head = store.ring_tail = 800
+        first = storegen.Entry([]).bytes(store.sequence + 1, store.session, store.chain, 0, 1)
+        payload = bytes(800 - 64 - 32) + first
+        around = storegen.Entry([(99, 1, 0, 0, 0, payload)])
+        store.ring[:2000] = around.bytes(store.sequence + 2, store.session, struct.unpack("<Q", first[-8:])[0],
+                                         0, 1).ljust(2000, b"\0")
+        store.write(self.path)
+        code, out, _ = call(self.path, "--journal", "--json")
+        self.assertEqual((code, len(json.loads(out)["journal"]["entries"])), (0, 1))
 
 
 class Damage(Case):
     def test_words_that_are_zero_even_or_wrong(self):
-        for name, word, is_zero, code in (("never written", 0, True, 0), ("never written, not zeros", 0, False, 1),
-                                          ("known damaged", 6, False, 1), ("wrong", 7, False, 1),
-                                          ("zeros with a wrong word", 7, True, 1)):
+        for name, word, is_zero, code, said in (
+                ("never written", 0, True, 0, ""), ("never written, not zeros", 0, False, 1, "never written"),
+                ("known damaged", 6, False, 1, "known damaged"), ("wrong", 7, False, 1, "sum differs"),
+                ("zeros with a wrong word", 7, True, 1, "sum differs")):
             with self.subTest(name):
                 store = small_store()
                 store.words[0] = word
@@ -378,7 +433,14 @@ class Damage(Case):
                 got, _, err = self.rows_of(store)
                 self.assertEqual(got, code)
                 if code:
-                    self.assertIn("block 0 (records 0..255): ", err)
+                    self.assertIn(f"block 0 (records 0..255): {said}", err)
+
+    def test_records_that_no_word_knows_are_noticed(self):
+        store = small_store(count=5)
+        store.words = {}
+        code, _, err = self.rows_of(store)
+        self.assertEqual(code, 1)
+        self.assertIn("block 0 (records 0..4): never written", err)
 
     def test_flipped_bits_are_noticed_except_in_the_harmless_places(self):
         rng = random.Random(SEEDS[0])
