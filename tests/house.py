@@ -22,14 +22,15 @@ ORDER = [
     "handle",
     "block apply",
     "checkpoint",
-    "growth recover",
-    "turn",
+    "growth recover commit",
+    "bulk turn reader",
     "txn",
-    "store record cursor view verify rewrite info",
+    "store write record cursor view verify rewrite info",
 ]
 LAYERS = {word: index for index, line in enumerate(ORDER) for word in line.split()}
 MAPPING = {"window"}
-SYNCING = {"txn", "journal", "superblock", "store", "recover", "rewrite", "checkpoint", "growth", "apply"}
+# The design's, and what was split off from txn: commit, bulk, checkpoint, growth.
+SYNCING = {"txn", "journal", "superblock", "store", "recover", "rewrite", "commit", "bulk", "checkpoint", "growth"}
 PLATFORM = {"os", "guard"}
 
 FILE_LINES_MAX = 600
