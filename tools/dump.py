@@ -17,6 +17,7 @@ that cannot be read.
 """
 
 import argparse
+import array
 import bisect
 import datetime
 import functools
@@ -477,11 +478,11 @@ def find_loss(ring, slot, entries, last, findings):
 
 
 def parse_items(ring, entry, store):
-    """The items of an entry. ValueError: damaged. Refused: of a newer version."""
+    """The items of an entry, one by one. ValueError: damaged. Refused: of a newer version."""
     if entry["kind"] or entry["flags"]:
         raise Refused(f"journal entry {entry['sequence']}: kind {entry['kind']}, flags {entry['flags']:#x}")
     at, end = entry["place"] + ENTRY_HEAD_BYTES, entry["place"] + entry["length"] - 8
-    items = []
+    number = 0
     while at < end:
         if at + ITEM_HEAD_BYTES > end:
             raise ValueError("an item runs over the end of the entry")
@@ -493,12 +494,12 @@ def parse_items(ring, entry, store):
             raise ValueError("an item runs over the end of the entry")
         item = {"type": kind, "name": ITEM_NAMES.get(kind, "unknown"), "region": region, "bytes": size,
                 "first": first, "n": n, "at": at}
-        problem = item_problem(item, store, not items)
+        problem = item_problem(item, store, number == 0)
         if problem:
-            raise ValueError(f"item {len(items)} ({item['name']}): {problem}")
-        items.append(item)
+            raise ValueError(f"item {number} ({item['name']}): {problem}")
+        yield item
+        number += 1
         at += round_up(size, 8)
-    return items
 
 
 def item_problem(item, store, is_first):
@@ -532,7 +533,8 @@ class Overlay:
     """A region of the file with images from the ring laid over it, in order.
 
     A cut at a byte says that from there on nothing earlier counts: neither the file nor the
-    images before the cut. Nothing is copied: an image is (serial, begin, end, place in the ring).
+    images before the cut. Nothing is copied: an image is four numbers of its page's array: serial,
+    begin, end, place in the ring.
     """
 
     def __init__(self, file, region, ring):
@@ -541,7 +543,7 @@ class Overlay:
 
     def image(self, serial, begin, end, place):
         for page in range(begin // PAGE_BYTES, -(-end // PAGE_BYTES)):
-            self.pages.setdefault(page, []).append((serial, begin, end, place))
+            self.pages.setdefault(page, array.array("Q")).extend((serial, begin, end, place))
 
     def cut(self, serial, at):
         self.cuts.append((serial, at))
@@ -570,7 +572,8 @@ class Overlay:
             return data
         for page in range(begin // PAGE_BYTES, -(-end // PAGE_BYTES)):
             low, high = max(begin, page * PAGE_BYTES), min(end, (page + 1) * PAGE_BYTES)
-            for serial, image_begin, image_end, place in self.pages.get(page, ()):
+            images = iter(self.pages.get(page, ()))
+            for serial, image_begin, image_end, place in zip(images, images, images, images):
                 a, b = max(low, image_begin), min(high, image_end, self.limit(serial))
                 if a < b:
                     data[a - begin:b - begin] = self.ring[place + a - image_begin:place + b - image_begin]
@@ -638,15 +641,15 @@ class Store:
         find_loss(self.ring, self.slot, self.entries, last, self.findings)
         for number, entry in enumerate(self.entries):
             try:
-                entry["items"] = parse_items(self.ring, entry, self)
+                for _ in parse_items(self.ring, entry, self):
+                    pass
             except ValueError as reason:
                 self.findings.add(f"journal entry {entry['sequence']} at place {entry['place']} "
                                   f"(no block, no records named): {reason}; it and those behind it not applied")
                 self.entries = self.entries[:number]
                 return
             except Refused as reason:
-                self.is_newer = True
-                entry["items"] = []
+                self.is_newer = entry["is_newer"] = True
                 self.findings.notes.append(f"{reason}: of a newer version, nothing is applied")
 
     def overlay(self):
@@ -655,7 +658,7 @@ class Store:
         if self.is_replayed and not self.is_newer:
             for serial, entry in enumerate(self.entries):
                 self.sequence = entry["sequence"]
-                for item in entry["items"]:
+                for item in parse_items(self.ring, entry, self):
                     self.apply(serial, item)
         self.records.finish()
         self.sums.finish()
@@ -873,12 +876,12 @@ def as_json(value):
 
 def entry_report(store, entry, with_payload):
     items = []
-    for item in entry["items"]:
+    for item in () if "is_newer" in entry else parse_items(store.ring, entry, store):
         shown = {k: item[k] for k in ("type", "name", "region", "bytes", "first", "n")}
         if with_payload:
             shown["payload"] = store.ring[item["at"]:item["at"] + item["bytes"]]
         items.append(shown)
-    return {**{k: v for k, v in entry.items() if k != "items"}, "items": items}
+    return {**entry, "items": items}
 
 
 def journal_report(store, with_payload):
