@@ -119,6 +119,9 @@ struct stele_scan {
  */
 int stele_journal_scan(const struct stele_walk *walk, const struct stele_slot *slot, struct stele_scan *out);
 
+/* Go on at the first good entry behind the loss that @scan found, whose chain cannot be checked. Errors: STELE_E_IO */
+int stele_walk_resume(struct stele_walk *walk, const struct stele_scan *scan);
+
 /* Write the ring's first lap: zeros, so that later writes do not allocate. */
 int stele_journal_blank(const struct stele_os_file *file, const struct stele_layout *layout);
 

@@ -175,6 +175,18 @@ int stele_walk_next(struct stele_walk *walk, struct stele_walk_entry *out)
     return STELE_END;
 }
 
+int stele_walk_resume(struct stele_walk *walk, const struct stele_scan *scan)
+{
+    struct stele_entry_head head;
+    int rc = read_ring(walk, scan->resume_place, &head, sizeof(head));
+    if (rc)
+        return rc;
+    walk->sequence = scan->lost_last;
+    walk->chain = head.chain;
+    walk->place = scan->resume_place;
+    return STELE_OK;
+}
+
 void stele_walk_done(struct stele_walk *walk)
 {
     free(walk->bytes);

@@ -117,14 +117,15 @@ int stele_replay_add(struct stele_replay *replay, const struct stele_layout *lay
     return STELE_OK;
 }
 
-int stele_replay_walk(struct stele_replay *replay, struct stele_walk *walk)
+int stele_replay_walk(struct stele_replay *replay, struct stele_walk *walk, uint64_t last_sequence)
 {
     struct stele_walk_entry entry;
-    int rc;
-    while ((rc = stele_walk_next(walk, &entry)) == STELE_OK) {
+    int rc = STELE_END;
+    while (walk->sequence < last_sequence && (rc = stele_walk_next(walk, &entry)) == STELE_OK) {
         rc = stele_replay_add(replay, walk->layout, &entry);
         if (rc)
             return rc;
+        rc = STELE_END;
     }
     return rc == STELE_END ? STELE_OK : rc;
 }

@@ -52,8 +52,8 @@ void stele_replay_init(struct stele_replay *replay, const struct stele_slot *slo
 /* Add @entry, which the walk has validated. Errors: STELE_E_NOMEM */
 int stele_replay_add(struct stele_replay *replay, const struct stele_layout *layout,
                      const struct stele_walk_entry *entry);
-/* Walk from where @walk is to its end and add all. Errors: as stele_walk_next */
-int stele_replay_walk(struct stele_replay *replay, struct stele_walk *walk);
+/* Walk from where @walk is to its end, or to @last_sequence, and add all. Errors: as stele_walk_next */
+int stele_replay_walk(struct stele_replay *replay, struct stele_walk *walk, uint64_t last_sequence);
 /* Drop what truncations cut and what lies above the last count; sort by index. */
 void stele_replay_finish(struct stele_replay *replay, const struct stele_layout *layout);
 void stele_replay_done(struct stele_replay *replay); /* safe twice, and on a zeroed struct */

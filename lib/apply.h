@@ -1,0 +1,29 @@
+/*
+ * Putting images in place: records and words, by os_store, so that every view of every process sees them.
+ *
+ * Not here: stripes, count, order against the journal. The callers (txn, recover, checkpoint) argue those.
+ */
+#ifndef STELE_APPLY_H
+#define STELE_APPLY_H
+
+#include "handle.h"
+
+/* Store @record_count packed records from @index on. Errors: STELE_E_FULL, STELE_E_IO; some may be stored */
+int stele_apply_records(struct stele *store, uint64_t index, const uint8_t *records, uint64_t record_count);
+/* Store @word_count words from that of @block on. Errors: as stele_apply_records */
+int stele_apply_words(struct stele *store, uint64_t block, const uint64_t *words, uint64_t word_count);
+/* In a sparse store, allocate disk for @record_count records from @index on and their words. Errors: STELE_E_FULL */
+int stele_apply_allocate(struct stele *store, uint64_t index, uint64_t record_count);
+
+/* Store every last image that @replay came to, out of the ring. Errors: STELE_E_FULL, _IO, _NOMEM */
+int stele_apply_replay(struct stele *store, const struct stele_replay *replay);
+
+/*
+ * Walk the ring from the checkpoint that @slot describes up to @last_sequence, and reduce it.
+ *
+ * Owner:   caller calls stele_replay_done, also after an error
+ */
+int stele_apply_reduce(struct stele *store, const struct stele_slot *slot, uint64_t last_sequence,
+                       struct stele_replay *out);
+
+#endif

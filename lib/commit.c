@@ -1,0 +1,343 @@
+#include "commit.h"
+
+#include "apply.h"
+#include "block.h"
+#include "checkpoint.h"
+#include "error.h"
+
+#include <stdlib.h>
+
+/* ---- the words ---- */
+
+static int add_word(struct stele_commit_plan *plan, uint64_t block, uint64_t word)
+{
+    if (plan->word_count == plan->word_room) {
+        size_t room = plan->word_room ? plan->word_room * 2 : 16;
+        struct stele_word *words = realloc(plan->words, room * sizeof(*words));
+        if (!words)
+            return stele_fail(STELE_E_NOMEM, "out of memory for the sums of %zu blocks", room);
+        plan->words = words;
+        plan->word_room = room;
+    }
+    plan->words[plan->word_count++] = (struct stele_word){ .block = block, .word = word };
+    return STELE_OK;
+}
+
+void stele_commit_plan_done(struct stele_commit_plan *plan)
+{
+    free(plan->words);
+    plan->words = NULL;
+    plan->word_count = plan->word_room = 0;
+}
+
+/* The word of @block after the commit; @staged are the *@at-th and following records that may lie in it. */
+static int compute_block(struct stele *store, struct stele_commit_plan *plan, uint64_t block, size_t *at)
+{
+    const struct stele_layout *layout = &store->fixed;
+    const uint64_t record_bytes = layout->record_bytes;
+    const uint64_t first = stele_block_first(layout, block), end = first + layout->records_per_block;
+    const uint64_t old_count = stele_block_records(layout, block, plan->old_count);
+    const uint64_t new_count = stele_block_records(layout, block, plan->new_count);
+    const uint64_t kept = stele_min(stele_min(old_count, new_count), plan->lowest > first ? plan->lowest - first : 0);
+    uint64_t word;
+    int rc = stele_block_load(store, block, old_count, &word);
+    if (rc)
+        return rc;
+    memcpy(store->new_block, store->old_block, (size_t)(kept * record_bytes));
+    memset(store->new_block + kept * record_bytes, 0, (size_t)((new_count - kept) * record_bytes));
+    for (; *at < plan->record_count && plan->records[*at].index < end; (*at)++) {
+        uint64_t place = plan->records[*at].index - first;
+        if (place < new_count)
+            memcpy(store->new_block + place * record_bytes, plan->records[*at].record, (size_t)record_bytes);
+    }
+    if (new_count == 0)
+        return STELE_OK; /* a block above the count: its word means nothing */
+    return add_word(plan, block, stele_block_word_after(store, block, word, old_count, new_count));
+}
+
+/* Blocks that the count alone changes: the one that it cuts, or the one that it fills up. */
+static uint64_t edge_block(const struct stele *store, const struct stele_commit_plan *plan)
+{
+    uint64_t edge = stele_min(plan->lowest, plan->new_count);
+    bool is_moved = plan->new_count != plan->old_count || plan->lowest != plan->old_count;
+    return is_moved && edge % store->fixed.records_per_block ? stele_block_of(&store->fixed, edge) : UINT64_MAX;
+}
+
+int stele_commit_compute(struct stele *store, struct stele_commit_plan *plan)
+{
+    uint64_t edge = edge_block(store, plan);
+    int rc = stele_block_reserve(store);
+    for (size_t at = 0; !rc && (at < plan->record_count || edge != UINT64_MAX);) {
+        uint64_t block = edge;
+        if (at < plan->record_count)
+            block = stele_min(edge, stele_block_of(&store->fixed, plan->records[at].index));
+        if (block == edge)
+            edge = UINT64_MAX;
+        rc = compute_block(store, plan, block, &at);
+    }
+    return rc;
+}
+
+/* ---- the entry ---- */
+
+static size_t record_run(const struct stele_commit_plan *plan, size_t from)
+{
+    size_t n = 1;
+    while (from + n < plan->record_count && plan->records[from + n].index == plan->records[from].index + n)
+        n++;
+    return n;
+}
+
+static size_t word_run(const struct stele_commit_plan *plan, size_t from)
+{
+    size_t n = 1;
+    while (from + n < plan->word_count && plan->words[from + n].block == plan->words[from].block + n)
+        n++;
+    return n;
+}
+
+uint64_t stele_commit_entry_bytes(const struct stele *store, const struct stele_commit_plan *plan,
+                                  uint64_t word_count)
+{
+    uint64_t bytes = sizeof(struct stele_entry_head) + STELE_ENTRY_TRAILER_BYTES + stele_item_bytes(0) * 2 +
+                     stele_item_bytes(STELE_USER_BYTES) + stele_item_bytes(STELE_TAG_BYTES_MAX);
+    for (size_t i = 0, n; i < plan->record_count; i += n) {
+        n = record_run(plan, i);
+        bytes += stele_item_bytes(n * store->fixed.record_bytes);
+    }
+    return bytes + word_count * stele_item_bytes(8);
+}
+
+int stele_commit_check_size(const struct stele *store, uint64_t entry_bytes)
+{
+    uint64_t padded_bytes = stele_round_up(entry_bytes, STELE_PAGE_BYTES);
+    if (padded_bytes <= stele_ring_entry_bytes_max(store->fixed.journal_bytes))
+        return STELE_OK;
+    uint64_t ring_bytes = padded_bytes + STELE_PAGE_BYTES;
+    if (ring_bytes > STELE_JOURNAL_BYTES_MAX)
+        return stele_fail(STELE_E_TOO_BIG, "%s: a transaction of %" PRIu64 " journal bytes; the largest journal takes %"
+                          PRIu64 ": commit in smaller pieces", store->path, entry_bytes,
+                          STELE_JOURNAL_BYTES_MAX - STELE_PAGE_BYTES);
+    return stele_fail(STELE_E_TOO_BIG, "%s: the transaction needs a journal of %" PRIu64 " bytes, this one has %" PRIu64
+                      ": stele resize %s --journal %" PRIu64 ", or commit in smaller pieces", store->path, ring_bytes,
+                      store->fixed.journal_bytes, store->path, ring_bytes);
+}
+
+static int encode_count_and_records(struct stele *store, const struct stele_commit_plan *plan)
+{
+    const uint64_t record_bytes = store->fixed.record_bytes;
+    uint8_t *payload;
+    int rc = stele_entry_begin(&store->entry);
+    if (!rc && (plan->new_count != plan->old_count || plan->lowest != plan->old_count))
+        rc = stele_entry_add(&store->entry, STELE_ITEM_COUNT, 0, plan->lowest, plan->new_count, 0, &payload);
+    for (size_t i = 0, n; i < plan->record_count && !rc; i += n) {
+        n = record_run(plan, i);
+        rc = stele_entry_add(&store->entry, STELE_ITEM_RECORDS, STELE_REGION_RECORDS, plan->records[i].index, n,
+                             (size_t)(n * record_bytes), &payload);
+        for (size_t k = 0; k < n && !rc; k++)
+            memcpy(payload + k * record_bytes, plan->records[i + k].record, (size_t)record_bytes);
+    }
+    return rc;
+}
+
+static int encode(struct stele *store, const struct stele_commit_plan *plan, uint64_t now_us)
+{
+    uint8_t *payload;
+    int rc = encode_count_and_records(store, plan);
+    for (size_t i = 0, n; i < plan->word_count && !rc; i += n) {
+        n = word_run(plan, i);
+        rc = stele_entry_add(&store->entry, STELE_ITEM_SUMS, STELE_REGION_SUMS, plan->words[i].block, n, n * 8,
+                             &payload);
+        for (size_t k = 0; k < n && !rc; k++)
+            memcpy(payload + k * 8, &plan->words[i + k].word, 8);
+    }
+    if (!rc && plan->user) {
+        rc = stele_entry_add(&store->entry, STELE_ITEM_USER, 0, plan->user_version, 0, STELE_USER_BYTES, &payload);
+        if (!rc)
+            memcpy(payload, plan->user, STELE_USER_BYTES);
+    }
+    if (!rc && plan->tag) {
+        rc = stele_entry_add(&store->entry, STELE_ITEM_TAG, 0, 0, 0, plan->tag_bytes, &payload);
+        if (!rc)
+            memcpy(payload, plan->tag, plan->tag_bytes);
+    }
+    if (!rc)
+        rc = stele_entry_add(&store->entry, STELE_ITEM_TIME, 0, now_us, 0, 0, &payload);
+    return rc;
+}
+
+/* ---- the steps ---- */
+
+/* Find room in the ring; where there is none, empty it. */
+static int find_place(struct stele *store, uint64_t entry_bytes, uint64_t *out_place)
+{
+    uint64_t padded_bytes = stele_round_up(entry_bytes + STELE_ENTRY_TRAILER_BYTES, STELE_PAGE_BYTES);
+    struct stele_ring ring;
+    int rc = stele_commit_check_size(store, entry_bytes + STELE_ENTRY_TRAILER_BYTES);
+    if (!rc)
+        rc = stele_handle_ring(store, &ring);
+    if (rc || stele_ring_place(&ring, padded_bytes, out_place))
+        return rc;
+    rc = stele_checkpoint_make(store, padded_bytes, false);
+    if (!rc)
+        rc = stele_handle_ring(store, &ring);
+    if (!rc && !stele_ring_place(&ring, padded_bytes, out_place))
+        rc = stele_fail(STELE_E_TOO_BIG, "%s: no room in an empty journal for %" PRIu64 " bytes", store->path,
+                        padded_bytes);
+    return rc;
+}
+
+static int allocate(struct stele *store, const struct stele_commit_plan *plan)
+{
+    int rc = STELE_OK;
+    for (size_t i = 0, n; i < plan->record_count && !rc; i += n) {
+        n = record_run(plan, i);
+        rc = stele_apply_allocate(store, plan->records[i].index, n);
+    }
+    for (size_t i = 0; i < plan->word_count && !rc; i++)
+        rc = stele_apply_allocate(store, stele_block_first(&store->fixed, plan->words[i].block), 1);
+    return rc;
+}
+
+/* One write, one sync. From here a crash replays the entry. */
+static int write_entry(struct stele *store, uint64_t place, uint64_t *out_sequence)
+{
+    struct stele_live *words = store->live.words;
+    struct stele_entry_identity identity = {
+        .sequence = stele_load(&words->logged.word) + 1,
+        .session = store->session,
+        .chain = stele_load(&words->chain.word),
+        .synced_seq = stele_load(&words->synced.word),
+        .writer = store->writer_id,
+    };
+    uint64_t trailer;
+    size_t padded_bytes;
+    int rc = stele_entry_seal(&store->entry, &identity, &trailer, &padded_bytes);
+    if (rc)
+        return rc;
+    stele_live_set_state(&store->live, STELE_STATE_COMMITTING);
+    rc = stele_os_write_durable(&store->file, store->fixed.journal_offset + place, store->entry.bytes, padded_bytes);
+    if (rc) {
+        struct stele_error why;
+        stele_error_keep(&why);
+        stele_checkpoint_poison(store);
+        *out_sequence = identity.sequence;
+        return stele_fail_unknown(identity.sequence, 0, "%s: commit %" PRIu64 " may or may not be there: %s; close the "
+                                  "handle, open the store again and ask stele_outcome", store->path,
+                                  identity.sequence, why.text);
+    }
+    stele_store(&words->logged.word, identity.sequence);
+    stele_store(&words->chain.word, trailer);
+    stele_store(&words->ring_tail.word, place + store->entry.used_bytes);
+    stele_store(&words->synced.word, identity.sequence);
+    *out_sequence = identity.sequence;
+    return STELE_OK;
+}
+
+static void collect_stripes(const struct stele *store, const struct stele_commit_plan *plan,
+                            struct stele_stripe_set *set)
+{
+    const struct stele_layout *layout = &store->fixed;
+    stele_stripes_clear(set);
+    for (size_t i = 0; i < plan->record_count; i++)
+        stele_stripes_add(set, stele_block_of(layout, plan->records[i].index));
+    for (size_t i = 0; i < plan->word_count; i++)
+        stele_stripes_add(set, plan->words[i].block);
+    /* The old last block while the count moves, and every block that a truncation cuts. */
+    uint64_t low = stele_min(plan->lowest, plan->new_count);
+    if (plan->old_count && plan->new_count != plan->old_count)
+        stele_stripes_add(set, stele_block_of(layout, plan->old_count - 1));
+    if (low < plan->old_count)
+        stele_stripes_add_range(set, stele_block_of(layout, low),
+                                stele_blocks_below(layout, plan->old_count) - stele_block_of(layout, low));
+}
+
+static int store_images(struct stele *store)
+{
+    const uint64_t record_bytes = store->fixed.record_bytes;
+    const uint8_t *at = store->entry.bytes + sizeof(struct stele_entry_head);
+    const uint8_t *end = store->entry.bytes + store->entry.used_bytes - STELE_ENTRY_TRAILER_BYTES;
+    const uint8_t *payload;
+    const struct stele_item *item;
+    int rc = STELE_OK;
+    /* Out of the entry: the runs are made there, and what is stored is what was hashed. */
+    while (!rc && (item = stele_item_next(&at, end, &payload)) != NULL) {
+        if (item->type == STELE_ITEM_RECORDS) {
+            assert(item->bytes == item->n * record_bytes);
+            rc = stele_apply_records(store, item->first, payload, item->n);
+        } else if (item->type == STELE_ITEM_SUMS) {
+            rc = stele_apply_words(store, item->first, (const void *)payload, item->n);
+        }
+    }
+    return rc;
+}
+
+/* Between odd and even nothing blocks or faults; readers look again when the stripes are even. */
+static int put_in_place(struct stele *store, const struct stele_commit_plan *plan, uint64_t sequence)
+{
+    struct stele_live *words = store->live.words;
+    struct stele_stripe_set set;
+    collect_stripes(store, plan, &set);
+    stele_stripes_hold(&store->live, &set);
+    int rc = store_images(store);
+    if (rc) {
+        struct stele_error why;
+        stele_error_keep(&why);
+        store->is_poisoned = true;
+        stele_live_set_state(&store->live, STELE_STATE_FAILED);
+        return stele_fail_unknown(sequence, 1, "%s: commit %" PRIu64 " is durable but could not be put in place: %s; "
+                                  "the next one to open the store does that", store->path, sequence, why.text);
+    }
+    stele_store_release(&words->count.word, plan->new_count);
+    stele_store(&words->count_high.word, stele_max(stele_load(&words->count_high.word), plan->new_count));
+    stele_store_release(&words->version.word, sequence);
+    stele_stripes_release(&store->live, &set, sequence);
+    stele_store(&words->applied.word, sequence);
+    return STELE_OK;
+}
+
+static void remember(struct stele *store, const struct stele_commit_plan *plan, uint64_t now_us)
+{
+    store->modified_us = now_us;
+    stele_store(&store->live.words->last_commit_us, now_us);
+    if (plan->user) {
+        store->has_user = true;
+        store->user_version = plan->user_version;
+        memcpy(store->user, plan->user, STELE_USER_BYTES);
+    }
+    if (plan->tag) {
+        store->has_tag = true;
+        store->tag_bytes = (uint32_t)plan->tag_bytes;
+        memset(store->tag, 0, sizeof(store->tag));
+        memcpy(store->tag, plan->tag, plan->tag_bytes);
+    }
+}
+
+int stele_commit_write(struct stele *store, const struct stele_commit_plan *plan, uint64_t *out_sequence)
+{
+    uint64_t now_us = stele_os_now_us(), place, sequence = 0;
+    int rc = encode(store, plan, now_us);
+    if (!rc)
+        rc = find_place(store, store->entry.used_bytes, &place);
+    if (!rc)
+        rc = allocate(store, plan);
+    if (rc)
+        return rc;
+    /*
+     * The order is the guarantee (DESIGN.md, Commit):
+     *  1. entry durable: from here a crash replays it;
+     *  2. records and sums in place: a crash may tear them, step 1 repairs that;
+     *  3. count and version published: readers may look.
+     */
+    rc = write_entry(store, place, &sequence);
+    if (!rc)
+        rc = put_in_place(store, plan, sequence);
+    if (out_sequence && (!rc || rc == STELE_E_UNKNOWN))
+        *out_sequence = sequence;
+    if (rc)
+        return rc;
+    remember(store, plan, now_us);
+    stele_live_set_state(&store->live, STELE_STATE_IDLE);
+    stele_os_wake(&store->live.words->version.word);
+    return STELE_OK;
+}

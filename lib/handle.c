@@ -1,0 +1,58 @@
+#include "handle.h"
+
+#include "error.h"
+#include "guard.h"
+
+int stele_handle_check(const struct stele *store)
+{
+    if (store->fork_count != stele_os_fork_count())
+        return stele_fail(STELE_E_USAGE, "%s: the handle belongs to the parent process; open the store again after fork",
+                          store->path);
+    return STELE_OK;
+}
+
+int stele_handle_fault(struct stele *store, uint64_t offset, size_t byte_count)
+{
+    struct stele_os_stat stat;
+    int rc = stele_os_stat(&store->file, &stat);
+    if (rc)
+        return rc;
+    if (offset > stat.bytes || byte_count > stat.bytes - offset)
+        rc = stele_fail(STELE_E_TRUNCATED, "%s: the file was cut at byte %" PRIu64 "; bytes from %" PRIu64 " on are gone",
+                        store->path, stat.bytes, offset);
+    else
+        rc = stele_fail(STELE_E_IO, "%s: the system cannot read the page at byte %" PRIu64, store->path, offset);
+    stele_fail_at(offset);
+    return rc;
+}
+
+int stele_handle_copy(struct stele *store, uint64_t offset, void *out, size_t byte_count)
+{
+    struct stele_pin pin;
+    int rc = stele_window_pin(&store->windows, offset, byte_count, &pin);
+    if (rc)
+        return rc;
+    if (!stele_guard_copy(out, pin.bytes, byte_count))
+        rc = stele_handle_fault(store, offset, byte_count);
+    stele_window_unpin(&pin);
+    return rc;
+}
+
+void stele_handle_set_superblock(struct stele *store, const struct stele_superblock *superblock)
+{
+    stele_os_mutex_lock(&store->mutex);
+    store->superblock = *superblock;
+    stele_os_mutex_unlock(&store->mutex);
+}
+
+int stele_handle_ring(const struct stele *store, struct stele_ring *out)
+{
+    const struct stele_live *words = store->live.words;
+    struct stele_ring ring = { .bytes = store->fixed.journal_bytes, .head = stele_load(&words->ring_head.word),
+                               .tail = stele_load(&words->ring_tail.word) };
+    if (ring.head >= ring.bytes || ring.head % 8 || ring.tail > ring.bytes || ring.tail % 8)
+        return stele_fail(STELE_E_DAMAGED, "%s: live region: ring head %" PRIu64 " or tail %" PRIu64 " cannot be",
+                          store->path, ring.head, ring.tail);
+    *out = ring;
+    return STELE_OK;
+}

@@ -1,0 +1,95 @@
+/*
+ * The handle: everything that an open store is made of.
+ *
+ * Who may touch what: fields up to `windows` never change after open. Those of the writer belong to the thread that
+ * has the turn (turn.h); `superblock` is read by others under `mutex`. `reading` is replaced atomically.
+ */
+#ifndef STELE_HANDLE_H
+#define STELE_HANDLE_H
+
+#include "journal.h"
+#include "live.h"
+#include "lookup.h"
+#include "replay.h"
+#include "schema.h"
+#include "superblock.h"
+#include "window.h"
+
+/* How a read-only handle sees the store; immutable once published, freed at close. */
+struct stele_reading {
+    struct stele_reading *previous;
+    bool is_detached; /* nobody writes: the slot's count and the ring's tail laid over the file */
+    uint64_t session; /* of live when this was built */
+    struct stele_layout layout;
+    struct stele_slot slot;
+    struct stele_replay overlay;
+};
+
+struct stele {
+    struct stele_os_file file;
+    char *path;
+    struct stele_schema *schema;
+    uint64_t fork_count;
+    uint64_t writer_id; /* random; in the entries that this handle writes */
+    uint32_t lock_wait_ms, read_wait_ms;
+    bool is_writable;
+    stele_progress *progress;
+    void *progress_context;
+    struct stele_layout fixed; /* as at open: for what never changes (record size, records' place, blocks) */
+    struct stele_live_map live;
+    struct stele_windows windows;
+
+    struct stele_os_mutex mutex; /* the turn's words, superblock, making of readings */
+    struct stele_os_condition turn_over;
+    bool is_turn_taken;
+    uint64_t open_count;           /* transactions, views, cursors; atomic */
+    struct stele_reading *reading; /* atomic; NULL for a read-write handle */
+    struct stele_superblock superblock;
+    uint32_t opened_damage;        /* header slots that did not verify when it was opened */
+    uint64_t opened_entry_count;
+    struct stele_recovery recovered; /* what its open did */
+
+    /* the writer's */
+    bool is_present;           /* holds P */
+    bool is_poisoned;
+    uint64_t session;          /* that superblock and what follows belong to */
+    uint64_t last_logged;      /* by this handle, or seen at the checkpoint */
+    uint64_t last_head;        /* of the ring, ditto */
+    uint64_t last_holds;       /* of the turn given back */
+    bool has_foreign;          /* the ring holds entries of others since the checkpoint */
+    struct stele_lookup checked; /* blocks found good since the checkpoint */
+    struct stele_entry entry;  /* memory for the next one */
+    uint8_t *old_block, *new_block; /* a block each */
+    bool has_user, has_tag;    /* own commits since the checkpoint set them */
+    uint64_t user_version, modified_us;
+    uint32_t tag_bytes;
+    uint8_t user[STELE_USER_BYTES], tag[STELE_TAG_BYTES_MAX];
+};
+
+/* Bytes of the longest stretch that must not straddle a window: a record, or a block. */
+static inline uint64_t stele_handle_overlap(const struct stele_layout *layout)
+{
+    return stele_max(layout->record_bytes, STELE_BLOCK_BYTES);
+}
+
+/* Whether the handle may be used in this process. Errors: STELE_E_USAGE in a forked child */
+int stele_handle_check(const struct stele *store);
+
+/*
+ * Copy @byte_count bytes of the file from @offset on to @out, through the windows, guarded.
+ *
+ * Shape:   at most stele_handle_overlap
+ * Errors:  STELE_E_TRUNCATED, STELE_E_IO the page cannot be read
+ */
+int stele_handle_copy(struct stele *store, uint64_t offset, void *out, size_t byte_count);
+
+/* The code for a page of the file at @offset that could not be read: cut off or unreadable. */
+int stele_handle_fault(struct stele *store, uint64_t offset, size_t byte_count);
+
+/* Take @superblock as what rules now; other threads may be reading the old one. */
+void stele_handle_set_superblock(struct stele *store, const struct stele_superblock *superblock);
+
+/* Load the words of the ring from live, clamped. Errors: STELE_E_DAMAGED */
+int stele_handle_ring(const struct stele *store, struct stele_ring *out);
+
+#endif

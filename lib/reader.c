@@ -1,0 +1,272 @@
+#include "reader.h"
+
+#include "error.h"
+#include "guard.h"
+#include "recover.h"
+
+#include <stdlib.h>
+
+#define SPINS 1000u
+#define STUCK_US 10000u /* without movement of progress the writer is asked for */
+#define RETRY_US 200u
+
+static const struct stele_reading *reading_of(const struct stele *store)
+{
+    return __atomic_load_n(&store->reading, __ATOMIC_ACQUIRE);
+}
+
+/* ---- which mode ---- */
+
+/* Build a detached reading: header and ring as they are while nobody writes. */
+static int look_detached(struct stele *store, struct stele_reading *reading)
+{
+    struct stele_superblock superblock;
+    int rc = stele_superblock_read(&store->file, &superblock);
+    if (!rc)
+        rc = stele_recover_look(store, &superblock, &reading->overlay);
+    reading->layout = superblock.layout;
+    reading->slot = superblock.slot;
+    reading->is_detached = true;
+    if (!rc)
+        stele_handle_set_superblock(store, &superblock);
+    return rc;
+}
+
+/* One try: STELE_END asks for another, because somebody is just opening the store for writing. */
+static int try_attach(struct stele *store, struct stele_reading *reading)
+{
+    const struct stele_live *words = store->live.words;
+    bool is_present, is_writing;
+    reading->session = stele_load_acquire(&words->session.word);
+    int rc = stele_os_is_present_held(&store->file, &is_present);
+    if (!rc)
+        rc = stele_os_is_writer_held(&store->file, &is_writing);
+    if (rc)
+        return rc;
+    if (is_present) {
+        /* Whoever opens first stores this before it takes P, so words of an earlier life are never taken for live. */
+        if (stele_load_acquire(&words->state.word) == STELE_STATE_RECOVERING)
+            return STELE_END;
+        struct stele_superblock superblock;
+        rc = stele_live_check(&store->live);
+        if (!rc)
+            rc = stele_superblock_read(&store->file, &superblock);
+        if (rc)
+            return rc;
+        stele_handle_set_superblock(store, &superblock);
+        reading->layout = superblock.layout;
+        reading->slot = superblock.slot;
+    } else if (is_writing) {
+        return STELE_END;
+    } else {
+        rc = look_detached(store, reading);
+    }
+    stele_fence_acquire();
+    if (stele_load(&words->session.word) != reading->session)
+        return STELE_END; /* also whatever error came of looking at a header that was being written */
+    return rc;
+}
+
+/* Make a reading and put it in the place of @old; nothing to do if another thread did. The mutex is not held. */
+static int attach_anew(struct stele *store, const struct stele_reading *old)
+{
+    uint64_t deadline_us = stele_os_clock_us() + (uint64_t)store->read_wait_ms * 1000;
+    struct stele_reading *reading = NULL;
+    int rc;
+    do {
+        if (reading)
+            stele_os_sleep_us(RETRY_US);
+        else
+            reading = malloc(sizeof(*reading));
+        if (!reading)
+            return stele_fail(STELE_E_NOMEM, "out of memory to open %s for reading", store->path);
+        memset(reading, 0, sizeof(*reading));
+        rc = try_attach(store, reading);
+        if (rc)
+            stele_replay_done(&reading->overlay);
+    } while (rc == STELE_END && stele_os_clock_us() < deadline_us);
+    if (rc == STELE_END)
+        rc = stele_fail(STELE_E_BUSY, "%s: is being opened or recovered by a writer; waited %" PRIu32 " ms", store->path,
+                        store->read_wait_ms);
+    if (rc) {
+        free(reading);
+        return rc;
+    }
+    stele_os_mutex_lock(&store->mutex);
+    bool is_first = store->reading == old;
+    if (is_first) {
+        reading->previous = store->reading; /* threads may be reading by it: it goes at close */
+        __atomic_store_n(&store->reading, reading, __ATOMIC_RELEASE);
+    }
+    stele_os_mutex_unlock(&store->mutex);
+    if (!is_first) {
+        stele_replay_done(&reading->overlay);
+        free(reading);
+    }
+    return STELE_OK;
+}
+
+int stele_reader_attach(struct stele *store)
+{
+    return attach_anew(store, reading_of(store));
+}
+
+void stele_reader_detach(struct stele *store)
+{
+    struct stele_reading *reading = store->reading;
+    store->reading = NULL;
+    while (reading) {
+        struct stele_reading *previous = reading->previous;
+        stele_replay_done(&reading->overlay);
+        free(reading);
+        reading = previous;
+    }
+}
+
+const struct stele_replay *stele_reader_overlay(const struct stele *store)
+{
+    const struct stele_reading *reading = reading_of(store);
+    return reading && reading->is_detached ? &reading->overlay : NULL;
+}
+
+uint64_t stele_reader_count(const struct stele *store)
+{
+    const struct stele_reading *reading = reading_of(store);
+    if (reading && reading->is_detached && stele_load(&store->live.words->session.word) == reading->session)
+        return reading->overlay.count;
+    return stele_min(stele_load_acquire(&store->live.words->count.word), STELE_CAPACITY_MAX);
+}
+
+/* ---- one record ---- */
+
+static int out_of_range(const struct stele *store, uint64_t index, uint64_t count)
+{
+    return stele_fail(STELE_E_RANGE, "%s: record %" PRIu64 " does not exist: there are %" PRIu64, store->path, index,
+                      count);
+}
+
+struct wait {
+    uint64_t started_us, moved_us, progress;
+    unsigned spins;
+};
+
+/* A stripe is odd, or moved: wait a little. STELE_OK: look again. */
+static int wait_for_writer(struct stele *store, struct wait *wait, uint64_t index)
+{
+    if (wait->spins++ < SPINS)
+        return STELE_OK;
+    uint64_t now_us = stele_os_clock_us();
+    uint64_t progress = stele_load(&store->live.words->progress.word);
+    if (wait->started_us == 0 || progress != wait->progress) {
+        wait->moved_us = now_us;
+        wait->progress = progress;
+        if (wait->started_us == 0)
+            wait->started_us = now_us;
+    }
+    stele_os_yield();
+    if (now_us - wait->moved_us < STUCK_US)
+        return STELE_OK;
+    bool is_writing = true;
+    int rc = stele_os_is_writer_held(&store->file, &is_writing);
+    if (rc)
+        return rc;
+    if (now_us - wait->started_us < (uint64_t)store->read_wait_ms * 1000) {
+        stele_os_sleep_us(RETRY_US);
+        return STELE_OK;
+    }
+    return stele_fail(STELE_E_BUSY, "%s: record %" PRIu64 " is being stored by a writer that %s; waited %" PRIu32 " ms",
+                      store->path, index, is_writing ? "does not go on" : "died: the next writer puts that right",
+                      store->read_wait_ms);
+}
+
+/* @byte_count bytes of record @index and those behind it, all in one block. */
+static int copy_live(struct stele *store, uint64_t index, uint64_t record_count, void *out)
+{
+    const struct stele_layout *layout = &store->fixed;
+    const uint64_t *stripe = stele_live_stripe(&store->live, stele_block_of(layout, index));
+    const size_t byte_count = (size_t)(record_count * layout->record_bytes);
+    struct wait wait = { .spins = 0 };
+    for (;;) {
+        uint64_t before = stele_load_acquire(stripe);
+        if (!(before & 1)) {
+            uint64_t count = stele_load_acquire(&store->live.words->count.word);
+            if (index + record_count > count || index + record_count < index)
+                return out_of_range(store, index + record_count - 1, count);
+            if (index + record_count > STELE_CAPACITY_MAX)
+                return out_of_range(store, index, count);
+            struct stele_pin pin;
+            int rc = stele_window_pin(&store->windows, stele_record_offset(layout, index), byte_count, &pin);
+            if (rc)
+                return rc;
+            bool is_readable = stele_guard_copy(out, pin.bytes, byte_count);
+            stele_window_unpin(&pin);
+            if (!is_readable)
+                return stele_handle_fault(store, stele_record_offset(layout, index), byte_count);
+            stele_fence_acquire();
+            if (stele_load(stripe) == before)
+                return STELE_OK;
+        }
+        int rc = wait_for_writer(store, &wait, index);
+        if (rc)
+            return rc;
+    }
+}
+
+/* One record while nobody writes; STELE_END if somebody began to. */
+static int copy_detached(struct stele *store, const struct stele_reading *reading, uint64_t index, void *out)
+{
+    const uint64_t *session = &store->live.words->session.word;
+    if (stele_load_acquire(session) != reading->session)
+        return STELE_END;
+    if (index >= reading->overlay.count)
+        return out_of_range(store, index, reading->overlay.count);
+    const struct stele_image *image = stele_images_find(&reading->overlay.records, index);
+    size_t byte_count = (size_t)reading->layout.record_bytes;
+    int rc = image ? stele_os_read(&store->file, reading->layout.journal_offset + image->value, out, byte_count)
+                   : stele_handle_copy(store, stele_record_offset(&reading->layout, index), out, byte_count);
+    stele_fence_acquire();
+    return stele_load(session) == reading->session ? rc : STELE_END;
+}
+
+int stele_reader_copy(struct stele *store, uint64_t index, void *out)
+{
+    const struct stele_reading *reading = reading_of(store);
+    if (!reading || !reading->is_detached)
+        return copy_live(store, index, 1, out);
+    int rc = copy_detached(store, reading, index, out);
+    if (rc != STELE_END)
+        return rc;
+    rc = attach_anew(store, reading);
+    if (rc)
+        return rc;
+    reading = reading_of(store);
+    if (!reading->is_detached)
+        return copy_live(store, index, 1, out);
+    rc = copy_detached(store, reading, index, out);
+    return rc != STELE_END ? rc
+                           : stele_fail(STELE_E_BUSY, "%s: writers come and go too fast to read record %" PRIu64,
+                                        store->path, index);
+}
+
+int stele_reader_copy_range(struct stele *store, uint64_t first_index, uint64_t record_count, void *out)
+{
+    const struct stele_layout *layout = &store->fixed;
+    uint8_t *at = out;
+    for (uint64_t done = 0; done < record_count;) {
+        const struct stele_reading *reading = reading_of(store);
+        uint64_t index = first_index + done, n = 1;
+        int rc;
+        if (reading && reading->is_detached) {
+            rc = stele_reader_copy(store, index, at);
+        } else {
+            /* As many as share the stripe. */
+            n = stele_min(stele_block_first(layout, stele_block_of(layout, index) + 1) - index, record_count - done);
+            rc = copy_live(store, index, n, at);
+        }
+        if (rc)
+            return rc;
+        done += n;
+        at += n * layout->record_bytes;
+    }
+    return STELE_OK;
+}
