@@ -66,7 +66,8 @@ class Frame(SteleCase):
         self.assertGreaterEqual(seen, 45)
 
     def test_an_option_without_its_value_is_refused(self):
-        for words in (("create", "f", "--struct"), ("get", "f", "0", "--fields"), ("create", "f", "--struct", "--sparse"),
+        for words in (("create", "f", "--struct"), ("get", "f", "0", "--fields"), ("create", "f", "--struct",
+                                                                                   "--sparse"),
                       ("verify", "f", "--max"), ("info", "f", "--wait")):
             self.assertRegex(self.ends(2, *words).err, "--%s needs a value" % words[-1 - ("--sparse" in words)][2:])
 
@@ -121,7 +122,8 @@ class Frame(SteleCase):
             self.assertIn('"%s" is no count' % word, self.ends(2, "truncate", "absent", word).err)
 
     def test_shared_memory_is_a_usage_error(self):
-        for words in (("info", "shm:a"), ("create", "shm:a", "--struct", "struct S { int i; };"), ("get", "shm:a", "0")):
+        for words in (("info", "shm:a"), ("create", "shm:a", "--struct", "struct S { int i; };"), ("get",
+                                                                                                   "shm:a", "0")):
             self.assertIn("stores in files only", self.ends(2, *words).err)
 
     def test_results_that_cannot_be_written_are_a_failure(self):

@@ -68,9 +68,11 @@ class Info(LookCase):
     def test_json_tells_layout_counts_and_state(self):
         path = self.filled()
         info = self.info(path)
-        self.assertEqual((info["file"], info["count"], info["record_bytes"], info["format_version"]), (path, 1000, 32, 1))
+        self.assertEqual((info["file"], info["count"], info["record_bytes"], info["format_version"]), (path,
+                                                                                                       1000, 32, 1))
         self.assertEqual((info["records_per_block"], info["records_per_cell"]), (128, 4))
-        self.assertEqual((info["state"], info["clean"], info["sparse"], info["header_damage"]), ("closed", True, False, []))
+        self.assertEqual((info["state"], info["clean"], info["sparse"], info["header_damage"]), ("closed", True,
+                                                                                                 False, []))
         self.assertEqual((info["file_bytes"], info["disk_bytes"] > 0), (os.path.getsize(path), True))
         self.assertEqual(len(bytes.fromhex(info["file_id"])), 16)
         with open(path, "rb") as file:
@@ -80,7 +82,8 @@ class Info(LookCase):
 
     def test_text_shows_the_same_to_people(self):
         text = self.ends(0, "info", self.filled()).out
-        for line in (r"records +1000 of 32 bytes, room for \d+", "state +closed, closed in good order", "recoveries +0 ever",
+        for line in (r"records +1000 of 32 bytes, room for \d+", "state +closed, closed in good order",
+                     "recoveries +0 ever",
                      "format +1, written by stele", "struct S", r" 0  i32 +4  number", r" 4  text +28  name"):
             self.assertRegex(text, line)
 
@@ -94,7 +97,8 @@ class Schema(LookCase):
                 self.assertEqual(declarations, self.ends(0, "schema", path, "--as", "c").out)
                 header = self.write("out.h", declarations)
                 self.ends(0, "create", self.path("again"), "--struct-file", header, "--name", "All", "--force")
-                schemas = [json.loads(self.ends(0, "schema", each, "--as", "json").out) for each in (path, self.path("again"))]
+                schemas = [json.loads(self.ends(0, "schema", each, "--as", "json").out) for each in (path,
+                                                                                                     self.path("again"))]
                 self.assertEqual(schemas[0]["fields"], schemas[1]["fields"])
                 self.assertEqual(schemas[0]["record_bytes"], schemas[1]["record_bytes"])
                 self.compile_check(declarations, schemas[0])
@@ -119,7 +123,8 @@ class Schema(LookCase):
         self.assertEqual(fields["m"]["dims"], [2, 3])
         self.assertEqual((fields["names"]["type"], fields["names"]["element_bytes"], fields["names"]["dims"]),
                          ("text", 7, [3]))
-        self.assertEqual((fields["many[1][2].d"]["type"], fields["many[1][2].d"]["offset"]), ("f64", 8 + 16 + 5 * 16 + 8))
+        self.assertEqual((fields["many[1][2].d"]["type"], fields["many[1][2].d"]["offset"]), ("f64",
+                                                                                              8 + 16 + 5 * 16 + 8))
 
     def test_numpy_is_a_python_expression(self):
         path = self.create("a", "struct S { char c[3]; double d[2]; uint8_t b[4]; short m[2][3]; bool f; };")
@@ -248,7 +253,8 @@ class Unclean(LookCase):
 
     def test_recover_tells_people_what_it_did(self):
         path = self.unclean(2)
-        self.assertRegex(self.ends(0, "recover", path).out, "2 journal entries replayed, 2 records stored again; 12 records\n")
+        self.assertRegex(self.ends(0, "recover", path).out,
+                         "2 journal entries replayed, 2 records stored again; 12 records\n")
 
 
 class Resize(LookCase):
@@ -284,7 +290,8 @@ class Looking(LookCase):
         path = self.filled()
         os.utime(path, ns=(10 ** 18, 10 ** 18))
         before = digest(path)
-        for words in (("info",), ("info", "--json"), ("schema",), ("schema", "--as=json"), ("schema", "--as=numpy"), ("verify",),
+        for words in (("info",), ("info", "--json"), ("schema",), ("schema", "--as=json"), ("schema",
+                                                                                            "--as=numpy"), ("verify",),
                       ("verify", "--json"), ("get", "0", "-1", "5..9"), ("get", "..", "--format", "raw"),
                       ("export", "--format", "csv"), ("export", "--format", "ndjson"), ("export", "--format", "raw")):
             self.ends(0, words[0], path, *words[1:])
@@ -293,7 +300,8 @@ class Looking(LookCase):
 
     def test_a_reader_that_goes_away_is_no_crash(self):
         path = self.filled(count=50000)
-        done = subprocess.run("'%s' get '%s' .. | head -1" % (STELE, path), shell=True, capture_output=True, check=False)
+        done = subprocess.run("'%s' get '%s' .. | head -1" % (STELE, path), shell=True, capture_output=True,
+                              check=False)
         self.assertEqual((done.stdout, done.stderr), (b"record 0\n", b""))
 
     def test_interrupting_a_long_get_ends_with_130(self):

@@ -78,7 +78,8 @@ class Create(SteleCase):
             self.assertEqual(file.read(), "not a store")
 
     def test_declarations_that_cannot_be_stored_are_refused_with_line_and_column(self):
-        for text, place in (("struct S { int *p; };", "1"), ("struct S {\n  int a : 3;\n};", "2"), ("struct S { int a", "1"),
+        for text, place in (("struct S { int *p; };", "1"), ("struct S {\n  int a : 3;\n};", "2"),
+                            ("struct S { int a", "1"),
                             ("struct S { union { int a; } u; };", "1"), ("struct S {\n\n long a; };", "3"),
                             ("struct S { unknown_t a; };", "1")):
             with self.subTest(text=text):
@@ -90,17 +91,20 @@ class Create(SteleCase):
 
     def test_what_is_missing_or_too_much_on_the_command_line_is_told(self):
         self.assertIn("--struct TEXT or --struct-file HEADER is missing", self.ends(2, "create", self.path("a")).err)
-        self.assertIn("give one of them", self.ends(2, "create", self.path("a"), "--struct", MEMBER, "--struct-file", "x").err)
+        self.assertIn("give one of them", self.ends(2, "create", self.path("a"), "--struct", MEMBER,
+                                                    "--struct-file", "x").err)
         self.assertIn("Nobody", self.ends(2, "create", self.path("a"), "--struct", MEMBER, "--name", "Nobody").err)
         self.ends(2, "create", self.path("a"), "--struct", "")
         self.ends(2, "create", self.path("a"), "--struct-file", self.write("empty.h", ""))
-        self.assertIn("byte 3 is zero", self.ends(2, "create", self.path("a"), "--struct-file", self.write("z.h", "int\0")).err)
+        self.assertIn("byte 3 is zero", self.ends(2, "create", self.path("a"), "--struct-file",
+                                                  self.write("z.h", "int\0")).err)
         self.assertIn("absent.h", self.ends(3, "create", self.path("a"), "--struct-file", self.path("absent.h")).err)
         self.ends(3, "create", self.path("a"), "--struct-file", self.folder)
         self.assertFalse(os.path.exists(self.path("a")))
 
     def test_sizes_out_of_range_are_refused_and_nothing_is_left(self):
-        for words in (("--capacity", "18446744073709551615"), ("--capacity", "1024T"), ("--journal", "8K"), ("--journal", "1G"),
+        for words in (("--capacity", "18446744073709551615"), ("--capacity", "1024T"), ("--journal", "8K"),
+                      ("--journal", "1G"),
                       ("--journal", "16777215T")):
             with self.subTest(words=words):
                 self.ends(2, "create", self.path("a"), "--struct", MEMBER, *words)
@@ -121,11 +125,13 @@ class Append(SteleCase):
         self.assertEqual(self.ends(0, "append", path, "age=-5").out, "1\n")
         self.assertEqual(self.ends(0, "append", path).out, "2\n")
         self.assertEqual(self.records(path, "<16s16si"), [
-            (b"gandalf".ljust(16, b"\0"), b"Gandalf the Grey", 2019), (bytes(16), bytes(16), -5), (bytes(16), bytes(16), 0)])
+            (b"gandalf".ljust(16, b"\0"), b"Gandalf the Grey", 2019), (bytes(16), bytes(16), -5), (bytes(16),
+                                                                                                   bytes(16), 0)])
 
     def test_every_type_is_stored_exactly(self):
         path = self.create("a", ALL)
-        self.ends(0, "append", path, "i8=-128", "u8=255", "i16=-32768", "u16=65535", "i32=-2147483648", "u32=4294967295",
+        self.ends(0, "append", path, "i8=-128", "u8=255", "i16=-32768", "u16=65535", "i32=-2147483648",
+                  "u32=4294967295",
                   "i64=-9223372036854775808", "u64=18446744073709551615", "f32=0.1", "f64=0.1", "flag=true", "text=zürich",
                   "raw=00fF80", "color=BLUE", "m=[[1,2,3],[4,5,-6]]", "names=[ab,\"c,d\"]", "points[1].y=2.5")
         record = json.loads(self.ends(0, "get", path, "0", "--format", "json").out)
@@ -138,11 +144,16 @@ class Append(SteleCase):
     def test_a_value_that_does_not_fit_is_refused_naming_the_field_and_nothing_is_stored(self):
         path = self.create("a", ALL)
         for word, field, sentence in (
-                ("i8=128", "i8", "does not fit i8: -128 to 127"), ("u8=-1", "u8", "0 to 255"), ("i16=99999", "i16", "32767"),
-                ("u64=18446744073709551616", "u64", "does not fit u64"), ("i64=9223372036854775808", "i64", "does not fit i64"),
-                ("i32=1.5", "i32", "not an integer"), ("f32=1e39", "f32", "does not fit f32"), ("f64=x", "f64", "not a number"),
-                ("flag=maybe", "flag", "not true, false"), ("text=more than eight", "text", "has 15 bytes, the field 8"),
-                (b"text=\xff", "text", "is not UTF-8"), ("raw=123", "raw", "odd number"), ("raw=00112233", "raw", "has 4 bytes"),
+                ("i8=128", "i8", "does not fit i8: -128 to 127"), ("u8=-1", "u8", "0 to 255"), ("i16=99999",
+                                                                                                "i16", "32767"),
+                ("u64=18446744073709551616", "u64", "does not fit u64"), ("i64=9223372036854775808", "i64",
+                                                                          "does not fit i64"),
+                ("i32=1.5", "i32", "not an integer"), ("f32=1e39", "f32", "does not fit f32"), ("f64=x", "f64",
+                                                                                                "not a number"),
+                ("flag=maybe", "flag", "not true, false"), ("text=more than eight", "text",
+                                                            "has 15 bytes, the field 8"),
+                (b"text=\xff", "text", "is not UTF-8"), ("raw=123", "raw", "odd number"), ("raw=00112233",
+                                                                                           "raw", "has 4 bytes"),
                 ("color=PURPLE", "color", "not the name of a constant"), ("m=1", "m", "expected ["),
                 ("m=[[1,2,3],[4,5]]", "m", "too few"), ("m[2][0]=1", "m[2][0]", "elements are 0 to 1"),
                 ("m[0]=[1,2,70000]", "m[0]", "does not fit"), ("names[0]=12345", "names[0]", "the field 4"),
@@ -185,7 +196,8 @@ class Get(SteleCase):
     def test_text_is_for_people(self):
         self.assertEqual(self.ends(0, "get", self.store, "3").out,
                          'record 3\n  id = "m3"\n  name = "Name 3"\n  age = 3\n')
-        self.assertEqual(self.ends(0, "get", self.store, "3").out, self.ends(0, "get", self.store, "3", "--format=text").out)
+        self.assertEqual(self.ends(0, "get", self.store, "3").out, self.ends(0, "get", self.store, "3",
+                                                                             "--format=text").out)
 
     def test_json_is_an_object_a_line(self):
         lines = self.ends(0, "get", self.store, "3..5", "--format", "json").out.splitlines()
@@ -197,7 +209,8 @@ class Get(SteleCase):
         self.ends(0, "append", path, "m=[[1,2,3],[4,5,6]]", 'text=a"b,c', "f64=nan", "f32=-inf", "names[1]=x")
         self.assertEqual(self.ends(0, "get", path, "0", "--format", "csv", "--fields", "m,text,f64,f32,names").out,
                          '1,2,3,4,5,6,"a""b,c",NaN,-Infinity,,x\n')
-        self.assertEqual(json.loads(self.ends(0, "get", path, "0", "--format", "json", "--fields", "f64,f32,m[1],m[0][2]").out),
+        self.assertEqual(json.loads(self.ends(0, "get", path, "0", "--format", "json", "--fields",
+                                              "f64,f32,m[1],m[0][2]").out),
                          {"f64": "NaN", "f32": "-Infinity", "m[1]": [4, 5, 6], "m[0][2]": 3})
         self.assertEqual(self.ends(0, "get", path, "0", "--format", "raw").out_bytes, self.raw(path))
         self.assertEqual(self.ends(0, "get", path, "0", "--format", "raw", "--fields", "m[1],m[0][2]").out_bytes,

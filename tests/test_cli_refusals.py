@@ -44,7 +44,8 @@ class Refusals(SteleCase):
         self.assertEqual(os.path.getsize(path), 0)
 
     def test_files_that_are_no_store(self):
-        for data in (b"x", b"a letter to somebody\n" * 300, bytes(1 << 20), os.urandom(3 << 20), b"\x89STELE\n\x1a" + bytes(9000)):
+        for data in (b"x", b"a letter to somebody\n" * 300, bytes(1 << 20), os.urandom(3 << 20),
+                     b"\x89STELE\n\x1a" + bytes(9000)):
             path = self.write("other", data)
             self.refused(path, "(?i)not a store|header")
             with open(path, "rb") as file:
