@@ -57,8 +57,11 @@ uint64_t stele_field_bytes(const struct stele_field *field, uint64_t limit)
 int stele_schema_new(const char *name, uint64_t record_bytes, const struct stele_field *fields,
                      size_t field_count, struct stele_schema **out)
 {
+    static const char keyword[] = "struct ";
     uint32_t pack = 0;
 
+    if (name && strncmp(name, keyword, strlen(keyword)) == 0)
+        name += strlen(keyword);
     /* A field off its natural place was packed: whoever writes the struct down again must say so. */
     for (size_t i = 0; i < field_count && i < STELE_FIELD_COUNT_MAX; i++) {
         uint32_t bytes = stele_type_bytes(fields[i].type);

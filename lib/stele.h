@@ -124,7 +124,8 @@ STELE_API int stele_schema_parse(const char *c_text, const char *struct_name, ui
                                  struct stele_schema **out);
 
 /*
- * Make a schema called @name of @record_bytes with the @field_count fields of @fields, which are copied.
+ * Make a schema called @name (without the word "struct" in front of it) of @record_bytes with the @field_count
+ * fields of @fields, which are copied.
  *
  * Shape:   fields by ascending offset, not overlapping, inside the record, names unique
  * Errors:  STELE_E_SCHEMA naming the first field that breaks a rule; STELE_E_NOMEM
@@ -146,7 +147,8 @@ STELE_API const struct stele_field *stele_schema_find(const struct stele_schema 
 STELE_API const char *stele_schema_enum(const struct stele_schema *schema, size_t field_index,
                                         size_t enum_index, int32_t *out_value);
 /*
- * Compare the schema of a @file with that of the @program.
+ * Compare the schema of a @file with that of the @program: fields, offsets, sizes. Names of structs and of enum
+ * constants may differ, and a u32 may stand for an i32 with enum constants: C compilers see an enum so.
  *
  * Errors:  STELE_E_SCHEMA naming the first field that differs and how
  */
@@ -494,6 +496,110 @@ STELE_API int stele_resize(const char *path, const struct stele_options *options
  * Threads: set it before other threads use the library
  */
 STELE_API void stele_log_to(void (*log)(void *context, int level, const char *text), void *context);
+
+/* ---- the typed layer: a schema of a struct as the compiler knows it (C only) ----------------- */
+
+#ifndef __cplusplus
+
+/*
+ * Make a schema of @type, a struct, with the fields that follow, and put it to *@out_schema:
+ *
+ *     struct stele_schema *schema = NULL;
+ *     int rc = STELE_SCHEMA(&schema, struct Member, STELE_FIELD(id), STELE_FIELD(inner.x),
+ *                           STELE_FIELD_AS(matrix, STELE_F64, 4, 4));
+ *
+ * It is an expression with the result of stele_schema_new, inside of a function. Offsets and sizes are the
+ * compiler's; members that are not named are padding.
+ *
+ * Shape:   fields by ascending offset; the compiler stops at a type that cannot be told or does not fit
+ * Errors:  as stele_schema_new
+ * Owner:   caller frees *@out_schema
+ */
+#define STELE_SCHEMA(out_schema, type, ...)                                                              \
+    (__extension__({                                                                                     \
+        typedef type stele_record_;                                                                      \
+        static const struct stele_field stele_fields_[] = { __VA_ARGS__ };                               \
+        stele_schema_new(#type, sizeof(stele_record_), stele_fields_,                                    \
+                         sizeof(stele_fields_) / sizeof(stele_fields_[0]), (out_schema));                \
+    }))
+
+/*
+ * A scalar or an array of one dimension; char[n] is text, unsigned char[n] bytes. The language does not tell
+ * an enum from the integer that it is made of, u32 as a rule: stele_schema_check takes u32 and an i32 with
+ * enum constants for the same; STELE_FIELD_AS(member, STELE_I32) says it outright.
+ */
+#define STELE_FIELD(member)                                                                              \
+    {                                                                                                    \
+        .name = #member, .type = STELE_TYPE_OF_(member), .bytes = STELE_ELEMENT_BYTES_(member),          \
+        .dims = { STELE_LENGTH_OF_(member) },                                                            \
+        .offset = offsetof(stele_record_, member) +                                                      \
+                  STELE_ASSERT_(STELE_TYPE_OF_(member) != 0, "name its type with STELE_FIELD_AS")        \
+    }
+
+/*
+ * A field whose enum stele_type and dimensions, up to four, are named: STELE_FIELD_AS(member, type, dims). Text
+ * and bytes take as many bytes each as the dimensions leave: char names[4][16] is
+ * STELE_FIELD_AS(names, STELE_TEXT, 4).
+ */
+#define STELE_FIELD_AS(member, ...) STELE_FIELD_AS_(member, __VA_ARGS__, 0, 0, 0, 0, 0)
+
+/* Behind the names above. */
+#define STELE_FIELD_AS_(member, type_, a, b, c, d, ...)                                                  \
+    {                                                                                                    \
+        .name = #member, .type = (uint32_t)(type_), .dims = { (a), (b), (c), (d) },                      \
+        .bytes = (uint32_t)(STELE_IS_SIZED_(type_)                                                       \
+                                ? sizeof(STELE_MEMBER_(member)) / STELE_PRODUCT_(a, b, c, d)             \
+                                : STELE_BYTES_OF_(type_)),                                               \
+        .offset = offsetof(stele_record_, member) +                                                      \
+                  STELE_ASSERT_(STELE_PRODUCT_(a, b, c, d) *                                             \
+                                        (STELE_IS_SIZED_(type_)                                          \
+                                             ? sizeof(STELE_MEMBER_(member)) / STELE_PRODUCT_(a, b, c, d) \
+                                             : STELE_BYTES_OF_(type_)) ==                                \
+                                    sizeof(STELE_MEMBER_(member)),                                       \
+                                "type and dimensions do not make the size of the member")                \
+    }
+#define STELE_MEMBER_(member) (((stele_record_ *)0)->member)
+#define STELE_ASSERT_(condition, text) (0 * sizeof(struct { _Static_assert(condition, text); char unused; }))
+#define STELE_PRODUCT_(a, b, c, d) \
+    ((size_t)((a) ? (a) : 1) * (size_t)((b) ? (b) : 1) * (size_t)((c) ? (c) : 1) * (size_t)((d) ? (d) : 1))
+#define STELE_IS_SIZED_(type_) ((type_) == STELE_TEXT || (type_) == STELE_BYTES)
+#define STELE_BYTES_OF_(type_)                                                                           \
+    ((type_) <= STELE_U8 || (type_) == STELE_BOOL ? 1u                                                   \
+     : (type_) <= STELE_U16                       ? 2u                                                   \
+     : (type_) <= STELE_U32 || (type_) == STELE_F32 ? 4u                                                 \
+                                                    : 8u)
+#define STELE_IS_ARRAY_(member) (STELE_SCALAR_(STELE_MEMBER_(member)) == 0)
+/* A pointer looks like the array that decays to it; its address does not. */
+#define STELE_TYPE_OF_(member)                                                                           \
+    ((uint32_t)(STELE_SCALAR_(STELE_MEMBER_(member))          ? STELE_SCALAR_(STELE_MEMBER_(member))     \
+                : STELE_IS_POINTER_(&STELE_MEMBER_(member)) ? 0                                          \
+                                                            : STELE_ARRAY_(STELE_MEMBER_(member))))
+#define STELE_ELEMENT_BYTES_(member)                                                                     \
+    ((uint32_t)(STELE_IS_SIZED_(STELE_TYPE_OF_(member)) ? sizeof(STELE_MEMBER_(member))                  \
+                                                        : STELE_BYTES_OF_(STELE_TYPE_OF_(member))))
+#define STELE_LENGTH_OF_(member)                                                                         \
+    ((uint32_t)(STELE_IS_ARRAY_(member) ? sizeof(STELE_MEMBER_(member)) / STELE_ELEMENT_BYTES_(member)   \
+                                        : 0) *                                                           \
+     (STELE_IS_SIZED_(STELE_TYPE_OF_(member)) ? 0u : 1u))
+#define STELE_LONG_ (sizeof(long) == 8 ? STELE_I64 : STELE_I32)
+#define STELE_UNSIGNED_LONG_ (sizeof(long) == 8 ? STELE_U64 : STELE_U32)
+#define STELE_SCALAR_(value)                                                                             \
+    _Generic((value), char: STELE_TEXT, signed char: STELE_I8, unsigned char: STELE_U8, short: STELE_I16, \
+        unsigned short: STELE_U16, int: STELE_I32, unsigned int: STELE_U32, long: STELE_LONG_,           \
+        unsigned long: STELE_UNSIGNED_LONG_, long long: STELE_I64, unsigned long long: STELE_U64,        \
+        float: STELE_F32, double: STELE_F64, _Bool: STELE_BOOL, default: 0)
+#define STELE_ARRAY_(value)                                                                              \
+    _Generic((value), char *: STELE_TEXT, signed char *: STELE_I8, unsigned char *: STELE_BYTES,         \
+        short *: STELE_I16, unsigned short *: STELE_U16, int *: STELE_I32, unsigned int *: STELE_U32,    \
+        long *: STELE_LONG_, unsigned long *: STELE_UNSIGNED_LONG_, long long *: STELE_I64,              \
+        unsigned long long *: STELE_U64, float *: STELE_F32, double *: STELE_F64, _Bool *: STELE_BOOL,   \
+        default: 0)
+#define STELE_IS_POINTER_(address)                                                                       \
+    _Generic((address), char **: 1, signed char **: 1, unsigned char **: 1, short **: 1,                 \
+        unsigned short **: 1, int **: 1, unsigned int **: 1, long **: 1, unsigned long **: 1,            \
+        long long **: 1, unsigned long long **: 1, float **: 1, double **: 1, _Bool **: 1, default: 0)
+
+#endif
 
 #ifdef __cplusplus
 }
