@@ -1,0 +1,66 @@
+"""Running the stele program from tests: STELE_BIN names it."""
+import os
+import struct
+import subprocess
+import tempfile
+import unittest
+
+STELE = os.environ["STELE_BIN"]
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+WAIT_S_MAX = 120
+
+
+class Done:
+    """What a run came to: code, out and err; bytes as they are in out_bytes."""
+
+    def __init__(self, code, out, err):
+        self.code, self.out_bytes = code, out
+        self.out, self.err = out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape")
+
+
+def stele(*words, data=b""):
+    """Run stele with @words; @data, text or bytes, goes to its standard input."""
+    data = data.encode() if isinstance(data, str) else data
+    done = subprocess.run([STELE, *map(os.fspath, words)], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=WAIT_S_MAX, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+class SteleCase(unittest.TestCase):
+    """A folder of its own, and checks that show what stele said."""
+    maxDiff = 2000
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, data):
+        with open(self.path(name), "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+        return self.path(name)
+
+    def ends(self, code, *words, data=b""):
+        done = stele(*words, data=data)
+        self.assertEqual(done.code, code, "stele %s\n%s" % (" ".join(map(str, words)), done.err))
+        return done
+
+    def create(self, name, declaration, *words):
+        self.ends(0, "create", self.path(name), "--struct", declaration, "--quiet", *words)
+        return self.path(name)
+
+    def raw(self, path):
+        """All records as they are stored."""
+        return self.ends(0, "export", path, "--format", "raw").out_bytes
+
+    def count(self, path, record_bytes):
+        raw = self.raw(path)
+        self.assertEqual(len(raw) % record_bytes, 0)
+        return len(raw) // record_bytes
+
+    def records(self, path, form):
+        """All records unpacked by the struct format @form."""
+        return list(struct.iter_unpack(form, self.raw(path)))
