@@ -15,16 +15,16 @@ TOP_ENTRIES = {"lib", "cli", "tests", "tools", "meson.build", "meson_options.txt
 # os for os.h, os_posix.c.
 ORDER = [
     "bits format error hash version",
-    "os guard layout lookup",
+    "os guard layout lookup options",
     "window",
     "superblock sums journal live schema",
-    "spec replay",
+    "spec replay create",
     "handle",
     "block apply",
     "checkpoint",
     "growth recover commit",
     "bulk turn reader",
-    "txn",
+    "open txn",
     "store write record cursor view verify rewrite info",
 ]
 LAYERS = {word: index for index, line in enumerate(ORDER) for word in line.split()}
