@@ -12,6 +12,7 @@ void csv_reader_init(struct csv_reader *reader, struct input *input, char separa
     reader->input = input;
     reader->separator = separator;
     reader->cell_count_max = cell_count_max;
+    reader->row_bytes_max = CSV_ROW_BYTES_MAX;
 }
 
 void csv_reader_done(struct csv_reader *reader)
@@ -46,7 +47,7 @@ static int grow_text(struct csv_reader *reader)
 
 static int put_byte(struct csv_reader *reader, char byte)
 {
-    if (reader->text_bytes >= CSV_ROW_BYTES_MAX)
+    if (reader->text_bytes >= reader->row_bytes_max)
         return malformed(reader, reader->input->place, true,
                          "the row is longer than 64 MiB: is a quote opened and never closed?");
     if (reader->text_bytes == reader->text_capacity) {

@@ -42,6 +42,7 @@ struct csv_reader {
     size_t text_bytes, text_capacity;
     struct csv_cell *cells;
     size_t cell_capacity, cell_count_max;
+    size_t row_bytes_max; /* CSV_ROW_BYTES_MAX; tests set less */
     uint64_t cell_count;
     bool is_broken; /* the rest of the line belongs to a malformed row */
     struct csv_problem problem;

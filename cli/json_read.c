@@ -14,7 +14,7 @@ struct json_reader {
     const struct json_sink *sink;
     void *context;
     char *line; /* a line feed follows, so that its last token is seen to end */
-    size_t line_bytes, line_capacity;
+    size_t line_bytes, line_capacity, line_bytes_max;
     struct input_place place; /* of the line */
     uint64_t row_number;
     uint64_t *seen_row_numbers; /* per key: the last row that had it */
@@ -27,7 +27,7 @@ struct json_reader {
 };
 
 int json_reader_new(struct input *input, const struct json_sink *sink, void *context, size_t key_count,
-                    struct json_reader **out_reader)
+                    size_t line_bytes_max, struct json_reader **out_reader)
 {
     struct json_reader *reader = calloc(1, sizeof *reader);
 
@@ -41,6 +41,7 @@ int json_reader_new(struct input *input, const struct json_sink *sink, void *con
     reader->input = input;
     reader->sink = sink;
     reader->context = context;
+    reader->line_bytes_max = line_bytes_max;
     *out_reader = reader;
     return STELE_OK;
 }
@@ -352,8 +353,8 @@ static int read_line(struct json_reader *reader)
     reader->place = input->place;
     do {
         byte = input_peek(input);
-        if (reader->line_bytes == JSON_LINE_BYTES_MAX) {
-            set_problem(reader, reader->line_bytes, "the line is longer than 128 MiB");
+        if (reader->line_bytes == reader->line_bytes_max) {
+            set_problem(reader, reader->line_bytes, "the line is longer than any record needs");
             input_take_line(input);
             return STELE_E_TOO_BIG;
         }

@@ -4,7 +4,7 @@
  * Numbers are handed out as the text that stands in the file, so that no digit is lost. A key is known or
  * it is an error, and no line has one twice. Values are scalars or arrays of scalars, at most
  * JSON_DEPTH_MAX deep. A line of nothing but white space is passed over. Memory is bounded by the longest
- * line, at most JSON_LINE_BYTES_MAX.
+ * line.
  *
  * Not here: what a value means for its field.
  */
@@ -13,7 +13,7 @@
 
 #include "input.h"
 
-#define JSON_LINE_BYTES_MAX ((size_t)128 << 20)
+#define JSON_LINE_BYTES_MAX ((size_t)128 << 20) /* enough for any record */
 #define JSON_DEPTH_MAX 4
 
 enum json_kind {
@@ -50,22 +50,22 @@ struct json_problem {
 struct json_reader;
 
 /*
- * Make *@out_reader read lines of @input and hand their values to @sink, called with @context; find_key gives
- * indexes below @key_count.
+ * Make *@out_reader read lines of @input, at most @line_bytes_max long, and hand their values to @sink,
+ * called with @context; find_key gives indexes below @key_count.
  *
  * Errors:  STELE_E_NOMEM
  * Owner:   caller frees *out_reader; @input and @sink stay the caller's
  */
 int json_reader_new(struct input *input, const struct json_sink *sink, void *context, size_t key_count,
-                    struct json_reader **out_reader);
+                    size_t line_bytes_max, struct json_reader **out_reader);
 void json_reader_free(struct json_reader *reader); /* NULL is fine */
 
 /*
  * Read the next line and hand out its values. With @skip it is passed over unread.
  *
  * Errors:  STELE_END no line is left; STELE_E_FORMAT malformed, an unknown key or a double one:
- *          json_reader_problem says what and where; STELE_E_TOO_BIG the line is longer than
- *          JSON_LINE_BYTES_MAX; STELE_E_NOMEM; what take_value and the source of the input say.
+ *          json_reader_problem says what and where; STELE_E_TOO_BIG the line is too long;
+ *          STELE_E_NOMEM; what take_value and the source of the input say.
  *          The next call goes on with the next line
  */
 int json_read_row(struct json_reader *reader, bool skip);

@@ -160,7 +160,7 @@ static const struct json_sink sink = { .find_key = find_key, .take_value = take_
 int rows_ndjson_open(struct rows *rows)
 {
     return json_reader_new(&rows->input, &sink, rows, stele_schema_field_count(rows->options.schema),
-                           &rows->json);
+                           JSON_LINE_BYTES_MAX, &rows->json);
 }
 
 int rows_ndjson_next(struct rows *rows, bool skip)

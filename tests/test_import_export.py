@@ -17,11 +17,16 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from steletool import STELE, WAIT_S_MAX, SteleCase  # noqa: E402
 
+SCALE = int(os.environ.get("STELE_TEST_SCALE", "100"))
 SEED = int(os.environ.get("STELE_SEED", str(time.time_ns() % 1000000007)))
 PLAIN = "struct Plain { int32_t a; char b[4]; };"
 
 INTEGERS = [("int8_t", 8, True), ("uint8_t", 8, False), ("int16_t", 16, True), ("uint16_t", 16, False),
             ("int32_t", 32, True), ("uint32_t", 32, False), ("int64_t", 64, True), ("uint64_t", 64, False)]
+
+
+def scaled(count):
+    return 1 + count * SCALE // 100
 
 
 def seeded():
@@ -485,7 +490,7 @@ class Everywhere(SteleCase):
 
     def test_every_format_brings_back_every_bit(self):
         rng = seeded()
-        for turn in range(12):
+        for turn in range(scaled(11)):
             fields = [self.field(rng, index) for index in range(rng.randint(1, 8))]
             declaration = "struct R { %s; };" % "; ".join(field[0] for field in fields)
             data = b"".join(field[1]() for _ in range(rng.choice([1, 20, 300])) for field in fields)
@@ -669,7 +674,7 @@ class Ended(SteleCase):
     def test_ctrl_c_at_any_moment(self):
         rng = seeded()
         stopped = 0
-        for turn in range(12):
+        for turn in range(scaled(11)):
             store = self.create("s%d.stele" % turn, self.DECLARATION)
             with self.start(store, self.data) as process:
                 time.sleep(rng.uniform(0, 0.3) if turn % 2 else rng.uniform(0, 0.05))
@@ -690,7 +695,7 @@ class Ended(SteleCase):
     def test_kill_at_any_moment(self):
         rng = seeded()
         killed = 0
-        for turn in range(12):
+        for turn in range(scaled(11)):
             store = self.create("s%d.stele" % turn, self.DECLARATION)
             with self.start(store, self.data) as process:
                 time.sleep(rng.uniform(0, 0.3))

@@ -16,6 +16,7 @@
 
 static const char *const keys[] = { "a", "b", "outer.inner", "\xc3\xa9" };
 #define KEY_COUNT (sizeof keys / sizeof keys[0])
+#define LINE_BYTES_MAX 100000
 
 struct pieces {
     const char *text;
@@ -107,7 +108,7 @@ static void read_all(const char *text, size_t bytes, size_t piece_bytes, uint64_
     seen->text[0] = '\0';
     seen->refused_line = refused_line;
     assert_int_equal(input_init(&input, true, read_piece, &pieces), STELE_OK);
-    assert_int_equal(json_reader_new(&input, &sink, seen, KEY_COUNT, &reader), STELE_OK);
+    assert_int_equal(json_reader_new(&input, &sink, seen, KEY_COUNT, LINE_BYTES_MAX, &reader), STELE_OK);
     while ((rc = json_read_row(reader, false)) != STELE_END) {
         const struct json_problem *problem = json_reader_problem(reader);
 
@@ -278,7 +279,7 @@ static void lines_passed_over_count_and_are_not_looked_at(void **state)
     struct json_reader *reader = NULL;
 
     assert_int_equal(input_init(&input, true, read_piece, &pieces), STELE_OK);
-    assert_int_equal(json_reader_new(&input, &sink, &seen, KEY_COUNT, &reader), STELE_OK);
+    assert_int_equal(json_reader_new(&input, &sink, &seen, KEY_COUNT, LINE_BYTES_MAX, &reader), STELE_OK);
     assert_int_equal(json_read_row(reader, true), STELE_OK);
     assert_int_equal(json_read_row(reader, true), STELE_OK);
     assert_int_equal(json_reader_place(reader).line, 3);
@@ -302,7 +303,7 @@ static void a_source_that_fails_is_passed_on_and_no_half_line_is_handed_out(void
         struct json_reader *reader = NULL;
 
         assert_int_equal(input_init(&input, true, read_piece, &pieces), STELE_OK);
-        assert_int_equal(json_reader_new(&input, &sink, &seen, KEY_COUNT, &reader), STELE_OK);
+        assert_int_equal(json_reader_new(&input, &sink, &seen, KEY_COUNT, LINE_BYTES_MAX, &reader), STELE_OK);
         assert_int_equal(json_read_row(reader, false), STELE_E_IO);
         assert_string_equal(seen.text, "");
         json_reader_free(reader);
@@ -323,17 +324,25 @@ static int read_without_end(void *context, void *out, size_t capacity_bytes, siz
 
 static void a_line_without_end_is_refused_before_memory_is_out(void **state)
 {
-    size_t left_bytes = JSON_LINE_BYTES_MAX + 1;
+    size_t left_bytes = LINE_BYTES_MAX + 1;
     static struct seen seen;
     struct input input;
     struct json_reader *reader = NULL;
 
     assert_int_equal(input_init(&input, true, read_without_end, &left_bytes), STELE_OK);
-    assert_int_equal(json_reader_new(&input, &sink, &seen, KEY_COUNT, &reader), STELE_OK);
+    assert_int_equal(json_reader_new(&input, &sink, &seen, KEY_COUNT, LINE_BYTES_MAX, &reader), STELE_OK);
     assert_int_equal(json_read_row(reader, false), STELE_E_TOO_BIG);
     assert_int_equal(json_read_row(reader, false), STELE_END);
     json_reader_free(reader);
     input_done(&input);
+}
+
+/* STELE_TEST_SCALE is in percent. */
+static long scaled(long count)
+{
+    const char *percent = getenv("STELE_TEST_SCALE");
+
+    return percent ? 1 + count * strtol(percent, NULL, 10) / 100 : count;
 }
 
 /* Bytes changed at random: nothing but codes may come of it. */
@@ -347,7 +356,7 @@ static void random_damage_gives_values_or_a_place_never_more(void **state)
     char text[sizeof good];
 
     print_message("STELE_SEED=%" PRIu64 "\n", seed);
-    for (int i = 0; i < 20000; i++) {
+    for (long i = scaled(20000); i > 0; i--) {
         memcpy(text, good, sizeof good);
         for (int change = 0; change < 3; change++) {
             random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
