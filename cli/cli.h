@@ -114,7 +114,7 @@ int cli_refuse_system(const struct cli *cli, int system_code, const char *format
     __attribute__((format(printf, 3, 4)));
 /*
  * Say that the library returned @code for @path: stele_last_error()'s sentence, with the path before it if
- * it does not name it. Returns cli_exit_of(code).
+ * it does not begin with it. Returns cli_exit_of(code).
  */
 int cli_fail(const struct cli *cli, const char *path, int code);
 /* The exit code of a library @code: 0; USAGE, RANGE, SCHEMA 2; INTERRUPTED 130; all others 3. */

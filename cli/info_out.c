@@ -44,8 +44,8 @@ static void print_state(const struct stele_info *info)
            info->clean ? "closed in good order" : "not closed by its last writer, or open now");
     for (uint32_t bits = info->header_damage; bits; bits &= bits - 1)
         printf("%-12s%s: damaged, the other one serves\n", "", name_of_file_damage(bits & (0 - bits)));
-    printf("%-12s%" PRIu64 " ever, the last: %s\n", "recoveries", info->recovery_count,
-           name_of_recovery(info->recovery_kind));
+    printf("%-12s%" PRIu64 " begun by opening for writing or by recovery, the last: %s\n", "sessions",
+           info->recovery_count, name_of_recovery(info->recovery_kind));
     if (info->recovery_kind) {
         print_time("", info->recovery_us);
         printf("%-12skept up to commit %" PRIu64 ", went on at %" PRIu64 "\n", "", info->recovery_last_kept,

@@ -93,7 +93,7 @@ int cli_fail(const struct cli *cli, const char *path, int code)
 
     if (code == STELE_E_INTERRUPTED)
         cli_message(cli, "%s: interrupted; the store is consistent", path);
-    else if (strstr(sentence, path))
+    else if (!strncmp(sentence, path, strlen(path)))
         cli_message(cli, "%s", sentence);
     else
         cli_message(cli, "%s: %s", path, sentence);

@@ -236,6 +236,8 @@ static int check_operands(const struct cli *cli, size_t operand_count_min, size_
 {
     if (!cli->operand_count && operand_count_min)
         return cli_usage_error(cli, "FILE is missing");
+    if (cli->operand_count && !cli->operands[0][0])
+        return cli_usage_error(cli, "FILE is an empty word; name a file");
     if (cli->operand_count && !strncmp(cli->operands[0], "shm:", 4))
         return cli_usage_error(cli, "%s: this version keeps stores in files only; write ./%s for a file of "
                                "that name", cli->operands[0], cli->operands[0]);

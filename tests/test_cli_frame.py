@@ -107,6 +107,7 @@ class Frame(SteleCase):
         self.assertIn("-q: unknown option; all options are long", self.ends(2, "info", "f", "-q").err)
         for verb in VERBS[:-2]:
             self.assertIn("FILE is missing", self.ends(2, verb).err)
+            self.assertIn("FILE is an empty word", self.ends(2, verb, "").err)
         for words in (("get", "f"), ("set", "f"), ("set", "f", "0"), ("truncate", "f")):
             self.assertIn('something is missing behind "%s"' % words[-1], self.ends(2, *words).err)
         for words in (("info", "f", "g"), ("truncate", "f", "1", "2"), ("verify", "f", "--", "--json")):

@@ -83,7 +83,7 @@ class Info(LookCase):
     def test_text_shows_the_same_to_people(self):
         text = self.ends(0, "info", self.filled()).out
         for line in (r"records +1000 of 32 bytes, room for \d+", "state +closed, closed in good order",
-                     "recoveries +0 ever",
+                     r"sessions +\d+ begun",
                      "format +1, written by stele", "struct S", r" 0  i32 +4  number", r" 4  text +28  name"):
             self.assertRegex(text, line)
 

@@ -57,7 +57,7 @@ class Create(SteleCase):
         info = self.size(self.create("a", MEMBER, "--capacity", "1G", "--sparse"))
         self.assertTrue(info["sparse"])
         self.assertGreater(info["file_bytes"], 36 << 30)
-        self.assertLess(info["disk_bytes"], 64 << 20)
+        self.assertLess(info["disk_bytes"], 128 << 20)
 
     def test_mode_gives_the_permissions(self):
         self.assertEqual(stat.S_IMODE(os.stat(self.create("a", MEMBER)).st_mode), 0o600)
