@@ -45,6 +45,18 @@ void stele_handle_set_superblock(struct stele *store, const struct stele_superbl
     stele_os_mutex_unlock(&store->mutex);
 }
 
+void stele_handle_retire(struct stele *store, const uint8_t next_id[16])
+{
+    struct stele_superblock superblock = store->superblock;
+    struct stele_slot slot = superblock.slot;
+    uint64_t session;
+    memcpy(slot.superseded_by, next_id, sizeof(slot.superseded_by));
+    if (stele_superblock_flip(&store->file, &superblock, &slot))
+        stele_log(STELE_LOG_WARNING, "%s: the old file could not be marked as superseded", store->path);
+    if (stele_live_claim(&store->live, &session) == STELE_OK)
+        stele_live_set_state(&store->live, STELE_STATE_IDLE);
+}
+
 int stele_handle_ring(const struct stele *store, struct stele_ring *out)
 {
     const struct stele_live *words = store->live.words;

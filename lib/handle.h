@@ -89,6 +89,12 @@ int stele_handle_fault(struct stele *store, uint64_t offset, size_t byte_count);
 /* Take @superblock as what rules now; other threads may be reading the old one. */
 void stele_handle_set_superblock(struct stele *store, const struct stele_superblock *superblock);
 
+/*
+ * The file of @store lost its name to the file @next_id: say so in both slots, then begin a new session, so that
+ * who has it open looks and finds out. A failure changes nothing that counts: nobody can open it any more.
+ */
+void stele_handle_retire(struct stele *store, const uint8_t next_id[16]);
+
 /* Load the words of the ring from live, clamped. Errors: STELE_E_DAMAGED */
 int stele_handle_ring(const struct stele *store, struct stele_ring *out);
 

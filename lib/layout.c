@@ -2,6 +2,8 @@
 
 #include "error.h"
 
+#define CAPACITY_BYTES_DEFAULT (UINT64_C(64) << 10) /* what the alignment of the sums would waste */
+
 uint64_t stele_records_per_block(uint64_t record_bytes)
 {
     uint64_t records = 1;
@@ -81,7 +83,7 @@ int stele_layout_plan(uint64_t record_bytes, uint64_t capacity, uint64_t journal
         return rc;
     struct stele_layout layout = {
         .record_bytes = record_bytes,
-        .capacity = stele_max(capacity, 1),
+        .capacity = capacity ? capacity : stele_max(CAPACITY_BYTES_DEFAULT / record_bytes, 1),
         .live_offset = STELE_LIVE_OFFSET,
         .live_bytes = STELE_LIVE_BYTES,
         .journal_offset = STELE_JOURNAL_OFFSET,

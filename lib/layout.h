@@ -31,7 +31,7 @@ uint64_t stele_records_per_cell(uint64_t record_bytes);
 uint64_t stele_journal_bytes_default(uint64_t record_bytes, uint64_t capacity);
 
 /*
- * Lay out a new store.
+ * Lay out a new store; capacity and journal_bytes 0: a little, and what fits that.
  *
  * Errors:  STELE_E_RANGE record, capacity or file size beyond the format's limits; STELE_E_TOO_BIG the ring cannot
  *          hold a record twice

@@ -1,0 +1,292 @@
+/* The store as a whole: create, open, close, sync, checkpoint, recover, outcome. */
+#include "checkpoint.h"
+#include "create.h"
+#include "error.h"
+#include "open.h"
+#include "options.h"
+#include "recover.h"
+#include "turn.h"
+
+#define RACES_MAX 100u
+
+/* ---- create ---- */
+
+/* Lay the live region of a new file out and put both slots: last, so that a file without them is no store. */
+static int finish_new(struct stele *store, const struct stele_slot *slot)
+{
+    struct stele_live_state state = { .sequence = slot->sequence, .chain = slot->chain, .ring_head = slot->ring_head,
+                                      .ring_tail = slot->ring_head, .count = 0,
+                                      .layout_version = slot->layout_version };
+    struct stele_live *words = store->live.words;
+    stele_live_publish(&store->live, &state);
+    stele_store(&words->session.word, slot->session);
+    stele_store(&words->writer_pid, stele_os_process_id());
+    stele_store(&words->writer_started_us, stele_os_now_us());
+    store->session = slot->session;
+    int rc = stele_superblock_write_new(&store->file, slot);
+    if (!rc)
+        rc = stele_os_sync(&store->file);
+    /* The creator is the first writer, before anybody can find the file. */
+    if (!rc)
+        rc = stele_os_lock_writer(&store->file);
+    if (!rc)
+        rc = stele_os_lock_present(&store->file);
+    store->is_present = !rc;
+    return rc;
+}
+
+static int create_in(struct stele_os_draft *draft, const char *path, const struct stele_options *options,
+                     const struct stele_layout *layout, struct stele **out)
+{
+    bool is_sparse = options->flags & STELE_SPARSE;
+    struct stele_superblock superblock = { .layout = *layout, .may_write = true };
+    struct stele_schema *schema = NULL;
+    uint32_t schema_bytes;
+    int rc = stele_create_slot(layout, is_sparse, options->schema, &superblock.slot);
+    if (!rc)
+        rc = stele_create_fill(&draft->file, layout, is_sparse, options->schema);
+    if (rc)
+        return rc;
+    /* The handle keeps a schema of its own, as opening would. */
+    const uint8_t *encoded = stele_schema_encoded(options->schema, &schema_bytes);
+    rc = stele_schema_decode(encoded, schema_bytes, &schema);
+    if (rc)
+        return rc;
+    stele_slot_seal(&superblock.slot);
+    rc = stele_handle_new(path, options, &draft->file, &superblock, schema, out);
+    if (rc) {
+        stele_schema_free(schema);
+        return rc;
+    }
+    rc = finish_new(*out, &superblock.slot);
+    /* Publishing is the draft's: the file goes back to it, and comes from it again. */
+    draft->file = (*out)->file;
+    if (rc) {
+        memset(&(*out)->file, 0, sizeof((*out)->file));
+        stele_handle_free(*out);
+    }
+    return rc;
+}
+
+/* Whether @path is a store that nobody uses, so that STELE_FORCE may put another in its place. */
+static int check_replaceable(const char *path, const struct stele_options *options, struct stele **out_old)
+{
+    struct stele_options open_options = *options;
+    struct stele *old = NULL;
+    open_options.flags = 0;
+    open_options.schema = NULL;
+    open_options.mode = STELE_READ_WRITE;
+    int rc = stele_open_path(path, &open_options, true, &old);
+    if (!rc)
+        rc = stele_turn_take(old);
+    if (rc) {
+        (void)stele_close(old);
+        /* A damaged store may be replaced; what is no store may not. */
+        return rc == STELE_E_ABSENT || rc == STELE_E_DAMAGED || rc == STELE_E_TRUNCATED ? STELE_OK : rc;
+    }
+    rc = stele_os_lock_present_alone(&old->file);
+    if (rc) {
+        rc = stele_fail(STELE_E_BUSY, "%s: is open for writing elsewhere and cannot be replaced", path);
+        stele_turn_give(old);
+        (void)stele_close(old);
+        return rc;
+    }
+    *out_old = old;
+    return STELE_OK;
+}
+
+int stele_create(const char *path, const struct stele_options *options, struct stele **out)
+{
+    struct stele_options read;
+    struct stele_layout layout;
+    struct stele_os_draft draft = { .target = NULL };
+    struct stele *store = NULL, *old = NULL;
+    if (!path || !out)
+        return stele_fail(STELE_E_USAGE, "stele_create: path and out must not be NULL");
+    int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE | STELE_FORCE, &read);
+    if (!rc && !read.schema)
+        rc = stele_fail(STELE_E_USAGE, "stele_create: options->schema is required: it says what a record is");
+    if (!rc)
+        rc = stele_layout_plan(stele_schema_record_bytes(read.schema), read.capacity_records, read.journal_bytes,
+                               &layout);
+    if (rc)
+        return rc;
+    read.mode = STELE_READ_WRITE;
+    if (read.flags & STELE_FORCE)
+        rc = check_replaceable(path, &read, &old);
+    if (!rc)
+        rc = stele_os_draft_open(path, read.permissions, &draft);
+    if (!rc)
+        rc = create_in(&draft, path, &read, &layout, &store);
+    if (!rc) {
+        memset(&store->file, 0, sizeof(store->file));
+        rc = stele_os_draft_publish(&draft, read.flags & STELE_FORCE, &store->file);
+        if (rc)
+            stele_handle_free(store);
+    }
+    if (!rc && old)
+        stele_handle_retire(old, store->superblock.slot.file_id);
+    if (!rc)
+        stele_os_unlock_writer(&store->file);
+    if (!rc)
+        *out = store;
+    struct stele_error kept;
+    stele_error_keep(&kept);
+    if (old) {
+        stele_turn_give(old);
+        stele_handle_free(old);
+    }
+    stele_os_draft_discard(&draft);
+    stele_error_restore(&kept);
+    return rc;
+}
+
+/* ---- open, close ---- */
+
+int stele_open(const char *path, const struct stele_options *options, struct stele **out)
+{
+    struct stele_options read;
+    if (!path || !out)
+        return stele_fail(STELE_E_USAGE, "stele_open: path and out must not be NULL");
+    int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE, &read);
+    if (rc)
+        return rc;
+    bool is_creating = read.flags & STELE_CREATE;
+    if (is_creating)
+        read.mode = STELE_READ_WRITE;
+    else if (read.flags & STELE_SPARSE)
+        return stele_fail(STELE_E_USAGE, "stele_open: STELE_SPARSE goes with STELE_CREATE");
+    for (unsigned i = 0; i < RACES_MAX; i++) {
+        rc = stele_open_path(path, &read, false, out);
+        if (rc != STELE_E_ABSENT || !is_creating)
+            return rc;
+        rc = stele_create(path, &read, out);
+        if (rc != STELE_E_EXISTS)
+            return rc; /* else another was faster: open the winner's */
+    }
+    return rc;
+}
+
+/* The last one out empties the ring, so that the next open replays nothing. */
+static int close_writer(struct stele *store, bool is_checkpointing)
+{
+    bool is_present = true;
+    int rc = stele_turn_take(store);
+    /* Who is writing or waiting is present too, and closes later; a file that was replaced has nothing to keep. */
+    if (rc == STELE_E_BUSY || rc == STELE_E_STALE)
+        return STELE_OK;
+    if (rc)
+        return rc;
+    if (is_checkpointing)
+        rc = stele_os_is_present_held(&store->file, &is_present);
+    if (!rc && !is_present)
+        rc = stele_checkpoint_make(store, 0, true);
+    /* P goes while W is held: of two that close at once the second finds itself alone. */
+    stele_os_unlock_present(&store->file);
+    store->is_present = false;
+    stele_turn_give(store);
+    return rc;
+}
+
+int stele_close(struct stele *store)
+{
+    if (!store)
+        return STELE_OK;
+    if (store->fork_count != stele_os_fork_count()) {
+        stele_handle_free(store); /* the parent's locks and turn are not ours to give */
+        return STELE_OK;
+    }
+    uint64_t open_count = __atomic_load_n(&store->open_count, __ATOMIC_ACQUIRE);
+    if (open_count)
+        return stele_fail(STELE_E_USAGE, "%s: %" PRIu64 " transactions, views or cursors are open; end them before the "
+                          "store is closed", store->path, open_count);
+    int rc = store->is_writable && store->is_present ? close_writer(store, true) : STELE_OK;
+    struct stele_error kept;
+    stele_error_keep(&kept);
+    stele_handle_free(store);
+    stele_error_restore(&kept);
+    return rc;
+}
+
+/* ---- durability on demand ---- */
+
+int stele_sync(struct stele *store)
+{
+    if (!store)
+        return stele_fail(STELE_E_USAGE, "stele_sync: store must not be NULL");
+    int rc = stele_turn_take(store);
+    if (!rc)
+        stele_turn_give(store);
+    return rc;
+}
+
+int stele_checkpoint(struct stele *store)
+{
+    if (!store)
+        return stele_fail(STELE_E_USAGE, "stele_checkpoint: store must not be NULL");
+    int rc = stele_turn_take(store);
+    if (rc)
+        return rc;
+    rc = stele_checkpoint_make(store, 0, false);
+    stele_turn_give(store);
+    return rc;
+}
+
+int stele_recover(const char *path, const struct stele_options *options, struct stele_recovery *out)
+{
+    struct stele_options read;
+    struct stele *store;
+    if (!path || !out)
+        return stele_fail(STELE_E_USAGE, "stele_recover: path and out must not be NULL");
+    int rc = stele_options_read(options, STELE_FORCE, &read);
+    if (rc)
+        return rc;
+    bool is_forced = read.flags & STELE_FORCE;
+    read.flags = 0;
+    read.mode = STELE_READ_WRITE;
+    rc = stele_open_path(path, &read, is_forced, &store);
+    if (rc)
+        return rc;
+    struct stele_recovery report = store->recovered;
+    report.header_damage = store->opened_damage;
+    report.count = stele_count(store);
+    rc = stele_close(store);
+    return rc ? rc : stele_struct_give(&report, sizeof(report), out);
+}
+
+/* What the history of recoveries says of @sequence: given out, and kept or not. */
+static int look_up(const struct stele_slot *slot, uint64_t sequence, uint64_t applied)
+{
+    uint64_t kept_count = stele_min(slot->history_total, STELE_HISTORY_COUNT);
+    uint64_t oldest_known = UINT64_MAX;
+    for (uint64_t i = 0; i < kept_count; i++) {
+        const struct stele_history *entry = &slot->history[(slot->history_total - 1 - i) % STELE_HISTORY_COUNT];
+        if (sequence > entry->last_kept && sequence < entry->first_new)
+            return stele_fail(STELE_E_ABSENT, "commit %" PRIu64 " is not in the store", sequence);
+        oldest_known = stele_min(oldest_known, entry->last_kept);
+    }
+    if (sequence > applied)
+        return stele_fail(STELE_E_RANGE, "commit %" PRIu64 " was never given out: the last is %" PRIu64, sequence, applied);
+    if (slot->history_total > STELE_HISTORY_COUNT && sequence <= oldest_known)
+        return stele_fail(STELE_E_UNKNOWN, "commit %" PRIu64 " is older than the history of %u recoveries", sequence,
+                          STELE_HISTORY_COUNT);
+    return STELE_OK;
+}
+
+int stele_outcome(struct stele *store, uint64_t sequence)
+{
+    if (!store)
+        return stele_fail(STELE_E_USAGE, "stele_outcome: store must not be NULL");
+    int rc = stele_handle_check(store);
+    if (!rc && store->is_poisoned)
+        rc = stele_fail(STELE_E_POISONED, "%s: this handle saw a sync fail; open the store anew and ask there", store->path);
+    struct stele_superblock now;
+    if (!rc)
+        rc = stele_superblock_read(&store->file, &now);
+    if (rc)
+        return rc;
+    const struct stele_reading *reading = __atomic_load_n(&store->reading, __ATOMIC_ACQUIRE);
+    uint64_t applied = reading && reading->is_detached ? reading->overlay.sequence
+                                                       : stele_load_acquire(&store->live.words->applied.word);
+    return look_up(&now.slot, sequence, applied);
+}
