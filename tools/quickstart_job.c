@@ -21,6 +21,7 @@ struct Member {
 #define MEMBER_TEXT "struct Member { char id[256]; char name[256]; };"
 #define BATCH_COUNT 16384u
 #define READ_COUNT 1000000u
+#define SPARE_COUNT 10000u /* room to append to without growth */
 #define TXN_COUNT 200u
 #define CHANGE_COUNT 10u /* records per transaction */
 
@@ -61,7 +62,7 @@ static int create(const char *path, uint64_t count, struct stele **out)
     if (rc)
         return complain("schema");
     options.flags = STELE_FORCE;
-    options.capacity_records = count;
+    options.capacity_records = count + SPARE_COUNT;
     options.schema = schema;
     rc = stele_create(path, &options, out);
     stele_schema_free(schema);
