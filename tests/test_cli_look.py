@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -277,12 +278,14 @@ class Resize(LookCase):
 
     def test_sizes_that_cannot_be_are_refused_and_the_store_is_as_before(self):
         path = self.filled()
-        before = digest(path)
+        kept = ("file_id", "count", "capacity", "regions", "file_bytes", "schema", "clean")
+        before = [self.info(path)[key] for key in kept], self.raw(path)
         self.assertIn("is missing", self.ends(2, "resize", path).err)
         for words in (("--capacity", "999"), ("--capacity", "1024T"), ("--journal", "1K"), ("--journal", "1T")):
             with self.subTest(words=words):
                 self.assertIn(path, self.ends(2, "resize", path, *words).err)
-        self.assertEqual(digest(path), before)
+        self.assertEqual(([self.info(path)[key] for key in kept], self.raw(path)), before)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a", "rows"])
 
 
 class Looking(LookCase):
@@ -303,6 +306,23 @@ class Looking(LookCase):
         done = subprocess.run("'%s' get '%s' .. | head -1" % (STELE, path), shell=True, capture_output=True,
                               check=False)
         self.assertEqual((done.stdout, done.stderr), (b"record 0\n", b""))
+
+    def test_long_work_shows_progress_on_a_terminal_and_ends_with_130_when_interrupted(self):
+        path = self.create("big", "struct S { int i; };", "--sparse")
+        self.ends(0, "truncate", path, "4G")
+        terminal, inside = pty.openpty()
+        done = subprocess.Popen([STELE, "verify", path], stdout=subprocess.PIPE, stderr=inside)
+        os.close(inside)
+        shown = b""
+        while b"left" not in shown:
+            shown += os.read(terminal, 1000)
+        done.send_signal(signal.SIGINT)
+        self.assertEqual(done.wait(), 130)
+        self.assertRegex(shown, br"\d+ %  [0-9.]+ [kMG]B  [0-9.]+ [kMG]?B/s  \d+:\d\d left")
+        while b"consistent" not in shown:
+            shown += os.read(terminal, 1000)
+        os.close(terminal)
+        self.assertEqual(done.communicate()[0], b"")
 
     def test_interrupting_a_long_get_ends_with_130(self):
         path = self.create("big", "struct S { int i; };", "--sparse")
