@@ -6,8 +6,8 @@
 int stele_handle_check(const struct stele *store)
 {
     if (store->fork_count != stele_os_fork_count())
-        return stele_fail(STELE_E_USAGE, "%s: the handle belongs to the parent process; open the store again after fork",
-                          store->path);
+        return stele_fail(STELE_E_USAGE, "%s: the handle belongs to the parent process; open the store again "
+                          "after fork", store->path);
     return STELE_OK;
 }
 
@@ -18,8 +18,8 @@ int stele_handle_fault(struct stele *store, uint64_t offset, size_t byte_count)
     if (rc)
         return rc;
     if (offset > stat.bytes || byte_count > stat.bytes - offset)
-        rc = stele_fail(STELE_E_TRUNCATED, "%s: the file was cut at byte %" PRIu64 "; bytes from %" PRIu64 " on are gone",
-                        store->path, stat.bytes, offset);
+        rc = stele_fail(STELE_E_TRUNCATED, "%s: the file was cut at byte %" PRIu64 "; bytes from %" PRIu64
+                        " on are gone", store->path, stat.bytes, offset);
     else
         rc = stele_fail(STELE_E_IO, "%s: the system cannot read the page at byte %" PRIu64, store->path, offset);
     stele_fail_at(offset);

@@ -1,6 +1,7 @@
 #include "live.h"
 
 #include "error.h"
+#include "window.h"
 
 int stele_live_map(const struct stele_os_file *file, const struct stele_layout *layout, bool is_writable,
                    struct stele_live_map *out)
@@ -12,7 +13,7 @@ int stele_live_map(const struct stele_os_file *file, const struct stele_layout *
     if (stat.bytes < layout->live_offset + layout->live_bytes)
         return stele_fail(STELE_E_TRUNCATED, "the file ends at byte %" PRIu64 ", inside its live region", stat.bytes);
     void *base;
-    rc = stele_os_map(file, layout->live_offset, (size_t)layout->live_bytes, is_writable, true, &base);
+    rc = stele_window_map_words(file, layout->live_offset, (size_t)layout->live_bytes, is_writable, &base);
     if (rc)
         return rc;
     if (is_writable) {
@@ -21,7 +22,7 @@ int stele_live_map(const struct stele_os_file *file, const struct stele_layout *
         if (!rc)
             rc = stele_os_populate(base, (size_t)layout->live_bytes);
         if (rc) {
-            stele_os_unmap(base, (size_t)layout->live_bytes);
+            stele_window_unmap_alone(base, (size_t)layout->live_bytes);
             return rc;
         }
     }
@@ -34,7 +35,7 @@ int stele_live_map(const struct stele_os_file *file, const struct stele_layout *
 void stele_live_done(struct stele_live_map *live)
 {
     if (live->base)
-        stele_os_unmap(live->base, live->map_bytes);
+        stele_window_unmap_alone(live->base, live->map_bytes);
     memset(live, 0, sizeof(*live));
 }
 

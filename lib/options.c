@@ -9,7 +9,8 @@ static int size_of(const void *theirs, uint32_t *out_bytes)
 {
     memcpy(out_bytes, theirs, sizeof(*out_bytes));
     if (*out_bytes < sizeof(*out_bytes) || *out_bytes > STRUCT_BYTES_MAX)
-        return stele_fail(STELE_E_USAGE, "struct_bytes is %" PRIu32 ": initialise the struct with its _INIT", *out_bytes);
+        return stele_fail(STELE_E_USAGE, "struct_bytes is %" PRIu32 ": initialise the struct with its _INIT",
+                          *out_bytes);
     return STELE_OK;
 }
 
@@ -53,7 +54,8 @@ int stele_options_read(const struct stele_options *options, uint32_t flags_known
     if (read.max_mapped_bytes || read.sync_interval_ms)
         return stele_fail(STELE_E_USAGE, "max_mapped_bytes and sync_interval_ms must be zero in this version");
     if (read.permissions & ~UINT32_C(0777))
-        return stele_fail(STELE_E_USAGE, "permissions %#" PRIo32 ": only the bits of 0777 can be set", read.permissions);
+        return stele_fail(STELE_E_USAGE, "permissions %#" PRIo32 ": only the bits of 0777 can be set",
+                          read.permissions);
     if (read.permissions == 0)
         read.permissions = 0600;
     if (read.lock_wait_ms == 0)

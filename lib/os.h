@@ -107,7 +107,7 @@ void stele_os_will_need(const struct stele_os_file *file, uint64_t offset, uint6
 /* Tell the directory entry's file system that the content changed now (mapped stores may not). */
 void stele_os_touch(const struct stele_os_file *file);
 
-/* ---- maps (called by window and live only) ---- */
+/* ---- maps (called by window only) ---- */
 
 /* What offsets of maps must be multiples of. */
 size_t stele_os_granularity(void);

@@ -46,8 +46,8 @@ static int damaged(const struct rewrite *rewrite, uint64_t block, uint64_t recor
 {
     uint64_t first = stele_block_first(&rewrite->layout, block);
     return stele_fail(STELE_E_DAMAGED, "%s: block %" PRIu64 " (records %" PRIu64 " to %" PRIu64 ") does not fit its "
-                      "checksum; nothing was changed. With STELE_FORCE (--force) damaged blocks are carried over, marked",
-                      rewrite->old->path, block, first, first + record_count - 1);
+                      "checksum; nothing was changed. With STELE_FORCE (--force) damaged blocks are carried over, "
+                      "marked", rewrite->old->path, block, first, first + record_count - 1);
 }
 
 /* Each block against its old word: nothing is blessed by being copied. */

@@ -266,7 +266,8 @@ static int look_up(const struct stele_slot *slot, uint64_t sequence, uint64_t ap
         oldest_known = stele_min(oldest_known, entry->last_kept);
     }
     if (sequence > applied)
-        return stele_fail(STELE_E_RANGE, "commit %" PRIu64 " was never given out: the last is %" PRIu64, sequence, applied);
+        return stele_fail(STELE_E_RANGE, "commit %" PRIu64 " was never given out: the last is %" PRIu64, sequence,
+                          applied);
     if (slot->history_total > STELE_HISTORY_COUNT && sequence <= oldest_known)
         return stele_fail(STELE_E_UNKNOWN, "commit %" PRIu64 " is older than the history of %u recoveries", sequence,
                           STELE_HISTORY_COUNT);
@@ -279,7 +280,8 @@ int stele_outcome(struct stele *store, uint64_t sequence)
         return stele_fail(STELE_E_USAGE, "stele_outcome: store must not be NULL");
     int rc = stele_handle_check(store);
     if (!rc && store->is_poisoned)
-        rc = stele_fail(STELE_E_POISONED, "%s: this handle saw a sync fail; open the store anew and ask there", store->path);
+        rc = stele_fail(STELE_E_POISONED, "%s: this handle saw a sync fail; open the store anew and ask there",
+                        store->path);
     struct stele_superblock now;
     if (!rc)
         rc = stele_superblock_read(&store->file, &now);

@@ -23,7 +23,7 @@ uint64_t stele_sum_cell(const struct stele_layout *layout, uint64_t sum_seed, ui
 uint64_t stele_sum_block(const struct stele_layout *layout, uint64_t sum_seed, uint64_t block,
                          const uint8_t *records, uint64_t record_count);
 
-/* Whether @word is right for the first @record_count records of @block at @records; *@out_computed: what it should be. */
+/* Whether @word fits the first @record_count records of @block, at @records; *@out_computed is what does. */
 bool stele_sum_check(const struct stele_layout *layout, uint64_t sum_seed, uint64_t block, const uint8_t *records,
                      uint64_t record_count, uint64_t word, uint64_t *out_computed);
 

@@ -41,7 +41,8 @@ int stele_superblock_choose(const struct stele_slot slots[2], uint32_t *out_ruli
         if (torn->format_version > STELE_FORMAT_VERSION && torn->format_version < 0x10000)
             return stele_fail(STELE_E_VERSION, "format version %" PRIu32 ": this library reads up to %u; update stele",
                               torn->format_version, STELE_FORMAT_VERSION);
-        return stele_fail(STELE_E_DAMAGED, "both header slots fail their checksums; restore the first 8 KiB from a backup");
+        return stele_fail(STELE_E_DAMAGED, "both header slots fail their checksums; restore the first 8 KiB from a "
+                          "backup");
     }
     if (a >= VERDICT_NEWER && b >= VERDICT_NEWER) {
         if (slots[0].generation == slots[1].generation && memcmp(&slots[0], &slots[1], sizeof(slots[0])) != 0)

@@ -117,8 +117,8 @@ static int look_at(struct verify *verify, uint64_t block, struct look *look)
             stele_os_sleep_us(RETRY_US);
     }
     if (rc == STELE_END)
-        return stele_fail(STELE_E_BUSY, "%s: block %" PRIu64 " is being stored by a writer that does not come to an end",
-                          verify->store->path, block);
+        return stele_fail(STELE_E_BUSY, "%s: block %" PRIu64 " is being stored by a writer that does not come to "
+                          "an end", verify->store->path, block);
     return rc;
 }
 

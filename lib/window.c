@@ -185,3 +185,9 @@ void stele_window_unmap_alone(void *map, size_t map_bytes)
 {
     stele_os_unmap(map, map_bytes);
 }
+
+int stele_window_map_words(const struct stele_os_file *file, uint64_t offset, size_t byte_count, bool is_writable,
+                           void **out_map)
+{
+    return stele_os_map(file, offset, byte_count, is_writable, true, out_map);
+}

@@ -111,4 +111,15 @@ int stele_window_map_alone(struct stele_windows *windows, uint64_t offset, uint6
                            const uint8_t **out_bytes, void **out_map, size_t *out_map_bytes);
 void stele_window_unmap_alone(void *map, size_t map_bytes);
 
+/*
+ * Map the @byte_count bytes of @file from @offset to stay where they are, also for storing if @is_writable: the live
+ * region's words.
+ *
+ * Shape:   offset a multiple of 64 KiB; inside the file: the caller has checked its size
+ * Errors:  STELE_E_FULL address space; STELE_E_IO
+ * Owner:   caller calls stele_window_unmap_alone with *@out_map and @byte_count
+ */
+int stele_window_map_words(const struct stele_os_file *file, uint64_t offset, size_t byte_count, bool is_writable,
+                           void **out_map);
+
 #endif
