@@ -350,7 +350,7 @@ static int check_encodable(const struct stele_field *field, size_t field_index)
 {
     size_t name_bytes = name_bytes_of(field->name);
 
-    if (!is_field_name((const uint8_t *)field->name, name_bytes))
+    if (name_bytes == 0 || !is_field_name((const uint8_t *)field->name, name_bytes))
         return stele_fail(STELE_E_SCHEMA, "the name of field %zu is not an identifier of 1 to %u bytes",
                           field_index, STELE_FIELD_NAME_BYTES_MAX);
     if (stele_type_bytes(field->type) == 0)

@@ -33,19 +33,9 @@ static const char prelude[] = "enum { LENGTH = 3 };";
 BOTH(classic, struct classic {
     char c; short s; int i; long long q; float f; double d; _Bool b; unsigned char u; signed char k;
     unsigned short us; unsigned ui; unsigned long long uq; short int si; unsigned long long int uli; })
-BOTH(
-    fixed, struct fixed {
-        uint8_t a;
-        uint16_t b;
-        uint8_t c;
-        uint32_t d;
-        uint8_t e;
-        uint64_t f;
-        int8_t g;
-        int64_t h;
-        int16_t i;
-        int32_t j;
-    })
+BOTH(fixed, struct fixed {
+    uint8_t a; uint16_t b; uint8_t c; uint32_t d; uint8_t e; uint64_t f; int8_t g; int64_t h; int16_t i;
+    int32_t j; })
 BOTH(arrays, struct arrays {
     char id[7]; char names[4][16]; double m[4][4]; uint8_t raw[5]; int8_t small[3]; float v[LENGTH * 2 + 1];
     _Bool flags[2][3][4][5]; unsigned char grid[2][2][2][2][9]; char one[1]; })
@@ -54,56 +44,26 @@ BOTH(nested, struct nested {
     struct { int anonymous; struct { char deep; short deeper; }; }; char last; })
 BOTH(packed, struct __attribute__((packed)) packed {
     char c; int i; short s; struct { char a; double d; } inner; uint64_t q[2]; })
-BOTH(
-    packed_behind, struct packed_behind {
-        char c;
-        int i;
-        struct {
-            char a;
-            int b;
-        } x;
-    } __attribute__((__packed__)))
-BOTH(
-    packed_member, struct packed_member {
-        char c;
-        int i __attribute__((packed));
-        short s;
-        char d;
-        __attribute__((packed)) double e;
-        char g;
-        int __attribute__((packed)) h;
-        char j;
-        struct {
-            char a;
-            int b;
-        } k __attribute__((packed));
-        char l;
-        double m;
-    })
-BOTH(
-    enums, struct enums {
-        char c;
-        enum colour { RED, GREEN = 5, BLUE } colour;
-        enum colour more[2];
-        char d;
-    })
+BOTH(packed_behind, struct packed_behind {
+    char c; int i; struct { char a; int b; } x; } __attribute__((__packed__)))
+BOTH(packed_member, struct packed_member {
+    char c; int i __attribute__((packed)); short s; char d; __attribute__((packed)) double e; char g;
+    int __attribute__((packed)) h; char j;
+    struct { char a; int b; } k __attribute__((packed)); char l; double m; })
+BOTH(enums, struct enums {
+    char c; enum colour { RED, GREEN = 5, BLUE } colour; enum colour more[2]; char d; })
 BOTH(unusual, struct unusual {
     const volatile char c; int a, b[2], d; unsigned e, f; int const g; char h; int int16_like; })
-BOTH(
-    lists, struct lists {
-        char c[(1 << 3) - (6 / 2)];
-        int i[~-3];
-        short s[0x10 % 7 | 8];
-        char d['\n'];
-        char e[2u];
-    })
+BOTH(lists, struct lists {
+    char c[(1 << 3) - (6 / 2)]; int i[~-3]; short s[0x10 % 7 | 8]; char d['\n']; char e[2u]; })
 
 #pragma pack(push, 1)
 BOTH(pack1, struct pack1 { char c; int i; short s; })
 #pragma pack(2)
 BOTH(pack2, struct pack2 { char c; int i; double d; struct { char a; double b; } n[2]; char e; })
 #pragma pack(4)
-BOTH(pack4, struct pack4 { char c; double d; long long q; struct { char a; long long b; } n; short s; })
+BOTH(pack4, struct pack4 {
+    char c; double d; long long q; struct { char a; long long b; } n; short s; })
 BOTH(pack4_packed, struct __attribute__((packed)) pack4_packed { char c; double d; short s; })
 #pragma pack(pop)
 

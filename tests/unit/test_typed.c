@@ -16,13 +16,17 @@
 
 BOTH(scalars, struct scalars {
     char c; signed char i8; unsigned char u8; short i16; unsigned short u16; int i32; unsigned int u32;
-    long long i64; unsigned long long u64; float f32; double f64; _Bool flag; int64_t fixed; uint64_t ufixed; })
+    long long i64; unsigned long long u64; float f32; double f64; _Bool flag;
+    int64_t fixed; uint64_t ufixed; })
 BOTH(arrays, struct arrays {
-    char text[256]; unsigned char bytes[16]; uint8_t one[1]; int8_t i8[3]; short i16[2]; uint16_t u16[5]; int i32[1];
-    uint32_t u32[7]; int64_t i64[2]; uint64_t u64[3]; float f32[4]; double f64[2]; bool flags[9]; })
+    char text[256]; unsigned char bytes[16]; uint8_t one[1]; int8_t i8[3]; short i16[2]; uint16_t u16[5];
+    int i32[1]; uint32_t u32[7]; int64_t i64[2]; uint64_t u64[3]; float f32[4]; double f64[2];
+    bool flags[9]; })
 BOTH(shaped, struct shaped {
-    double m[4][4]; char names[4][16]; unsigned char grid[2][3][9]; int cube[2][3][4][5]; enum sign { MINUS, PLUS } sign; })
-BOTH(nested, struct nested { int id; struct { short x; double y; } points[2]; struct { char tag[4]; } inner; })
+    double m[4][4]; char names[4][16]; unsigned char grid[2][3][9]; int cube[2][3][4][5];
+    enum sign { MINUS, PLUS } sign; })
+BOTH(nested, struct nested {
+    int id; struct { short x; double y; } points[2]; struct { char tag[4]; } inner; })
 
 #pragma pack(push, 1)
 BOTH(SMTEST, struct SMTEST { char c; int i; short s; })
@@ -49,8 +53,9 @@ static void scalars_are_told_by_the_compiler(void **state)
 {
     struct stele_schema *schema = NULL;
     int rc = STELE_SCHEMA(&schema, struct scalars, STELE_FIELD(c), STELE_FIELD(i8), STELE_FIELD(u8),
-                          STELE_FIELD(i16), STELE_FIELD(u16), STELE_FIELD(i32), STELE_FIELD(u32), STELE_FIELD(i64),
-                          STELE_FIELD(u64), STELE_FIELD(f32), STELE_FIELD(f64), STELE_FIELD(flag),
+                          STELE_FIELD(i16), STELE_FIELD(u16), STELE_FIELD(i32),
+                          STELE_FIELD(u32), STELE_FIELD(i64), STELE_FIELD(u64), STELE_FIELD(f32),
+                          STELE_FIELD(f64), STELE_FIELD(flag),
                           STELE_FIELD(fixed), STELE_FIELD(ufixed));
 
     (void)state;
@@ -61,8 +66,9 @@ static void arrays_are_told_by_the_compiler(void **state)
 {
     struct stele_schema *schema = NULL;
     int rc = STELE_SCHEMA(&schema, struct arrays, STELE_FIELD(text), STELE_FIELD(bytes), STELE_FIELD(one),
-                          STELE_FIELD(i8), STELE_FIELD(i16), STELE_FIELD(u16), STELE_FIELD(i32), STELE_FIELD(u32),
-                          STELE_FIELD(i64), STELE_FIELD(u64), STELE_FIELD(f32), STELE_FIELD(f64),
+                          STELE_FIELD(i8), STELE_FIELD(i16), STELE_FIELD(u16), STELE_FIELD(i32),
+                          STELE_FIELD(u32), STELE_FIELD(i64), STELE_FIELD(u64), STELE_FIELD(f32),
+                          STELE_FIELD(f64),
                           STELE_FIELD(flags));
 
     (void)state;
@@ -98,8 +104,10 @@ static void packed_struct_of_7_bytes_fits_its_file_and_the_unpacked_one_does_not
     (void)state;
     assert_int_equal(stele_schema_parse(text_of_SMTEST, "SMTEST", 1, &file), STELE_OK);
     assert_int_equal(stele_schema_record_bytes(file), 7);
-    assert_int_equal(STELE_SCHEMA(&packed, struct SMTEST, STELE_FIELD(c), STELE_FIELD(i), STELE_FIELD(s)), STELE_OK);
-    assert_int_equal(STELE_SCHEMA(&unpacked, struct unpacked, STELE_FIELD(c), STELE_FIELD(i), STELE_FIELD(s)),
+    assert_int_equal(STELE_SCHEMA(&packed, struct SMTEST, STELE_FIELD(c), STELE_FIELD(i), STELE_FIELD(s)),
+                     STELE_OK);
+    assert_int_equal(STELE_SCHEMA(&unpacked, struct unpacked, STELE_FIELD(c), STELE_FIELD(i),
+    STELE_FIELD(s)),
                      STELE_OK);
     assert_int_equal(stele_schema_pack(packed), 1);
     assert_int_equal(stele_schema_pack(unpacked), 0);
@@ -133,7 +141,8 @@ static void members_out_of_order_are_refused(void **state)
     struct stele_schema *schema = NULL;
 
     (void)state;
-    assert_int_equal(STELE_SCHEMA(&schema, struct unpacked, STELE_FIELD(i), STELE_FIELD(c)), STELE_E_SCHEMA);
+    assert_int_equal(STELE_SCHEMA(&schema, struct unpacked, STELE_FIELD(i), STELE_FIELD(c)),
+    STELE_E_SCHEMA);
     assert_null(schema);
 }
 
@@ -168,9 +177,11 @@ struct wide {
 static void struct_of_128_fields_is_possible(void **state)
 {
     struct stele_schema *schema = NULL;
-    int rc = STELE_SCHEMA(&schema, struct wide, EIGHT_FIELDS(0), EIGHT_FIELDS(1), EIGHT_FIELDS(2), EIGHT_FIELDS(3),
-                          EIGHT_FIELDS(4), EIGHT_FIELDS(5), EIGHT_FIELDS(6), EIGHT_FIELDS(7), EIGHT_FIELDS(8),
-                          EIGHT_FIELDS(9), EIGHT_FIELDS(a), EIGHT_FIELDS(b), EIGHT_FIELDS(c), EIGHT_FIELDS(d),
+    int rc = STELE_SCHEMA(&schema, struct wide, EIGHT_FIELDS(0), EIGHT_FIELDS(1), EIGHT_FIELDS(2),
+                          EIGHT_FIELDS(3), EIGHT_FIELDS(4), EIGHT_FIELDS(5), EIGHT_FIELDS(6),
+                          EIGHT_FIELDS(7), EIGHT_FIELDS(8),
+                          EIGHT_FIELDS(9), EIGHT_FIELDS(a), EIGHT_FIELDS(b), EIGHT_FIELDS(c),
+                          EIGHT_FIELDS(d),
                           EIGHT_FIELDS(e), EIGHT_FIELDS(f));
 
     (void)state;
