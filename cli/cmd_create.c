@@ -41,7 +41,7 @@ static int parse_schema(struct cli *cli, const struct arguments *arguments, stru
 {
     const char *where = arguments->text ? "--struct" : arguments->header_path;
     char *content = NULL;
-    size_t content_bytes = 0;
+    size_t content_bytes = 0, text_bytes = 0;
     int rc = STELE_OK;
 
     if (!arguments->text) {
@@ -49,10 +49,10 @@ static int parse_schema(struct cli *cli, const struct arguments *arguments, stru
 
         if (system_code)
             return cli_refuse_system(cli, system_code, "%s: the declarations cannot be read", where);
-        if (strlen(content) < content_bytes) {
+        text_bytes = strlen(content);
+        if (text_bytes < content_bytes) {
             free(content);
-            return cli_usage_error(cli, "%s: not a text of C declarations, byte %zu is zero", where,
-                                   strlen(content));
+            return cli_usage_error(cli, "%s: not a text of C declarations, byte %zu is zero", where, text_bytes);
         }
     }
     rc = stele_schema_parse(arguments->text ? arguments->text : content, arguments->struct_name,

@@ -26,6 +26,13 @@ def stele(*words, data=b""):
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def holder(*words):
+    """Start tests/store_holder.c with @words, with pipes."""
+    program = os.path.join(os.environ["STELE_BUILD"], "tests", "store_holder")
+    return subprocess.Popen([program, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+
+
 class SteleCase(unittest.TestCase):
     """A folder of its own, and checks that show what stele said."""
     maxDiff = 2000

@@ -10,8 +10,7 @@ import subprocess
 import sys
 import unittest
 
-import stelelib
-from steletool import STELE, SteleCase
+from steletool import STELE, SteleCase, holder
 
 PLAIN = "struct S { int32_t number; char name[28]; };"
 NESTED = """#include <stdint.h>
@@ -212,7 +211,7 @@ class Verify(LookCase):
 class Unclean(LookCase):
     def unclean(self, commits=3):
         path = self.filled(count=10)
-        done = stelelib.run("die", path, commits)
+        done = holder("die", path, commits)
         self.assertEqual(done.communicate()[0], "held\n", done.returncode)
         self.assertEqual(done.returncode, -signal.SIGKILL)
         return path

@@ -5,8 +5,7 @@ import subprocess
 import tempfile
 import unittest
 
-import stelelib
-from steletool import STELE, SteleCase
+from steletool import STELE, SteleCase, holder
 
 PLAIN = "struct S { int32_t number; char name[28]; };"
 IS_ROOT = os.geteuid() == 0
@@ -104,9 +103,9 @@ class Refusals(SteleCase):
     def test_a_writer_that_holds_the_lock_is_waited_for_and_then_told(self):
         path = self.create("a", PLAIN)
         self.ends(0, "append", path, "number=1")
-        holder = stelelib.run("hold", path)
-        self.addCleanup(holder.communicate)
-        self.assertEqual(holder.stdout.readline(), "held\n")
+        held = holder("hold", path)
+        self.addCleanup(held.communicate)
+        self.assertEqual(held.stdout.readline(), "held\n")
         for words in (("append", path, "number=2"), ("set", path, "0", "number=2"), ("truncate", path, "9"),
                       ("resize", path, "--capacity", "5000"), ("recover", path)):
             for wait in ("--wait=0", "--wait=50"):
@@ -116,14 +115,14 @@ class Refusals(SteleCase):
                     self.assertEqual(len(done.err.splitlines()), 1, done.err)
         self.assertEqual(self.ends(0, "get", path, "0", "--format", "csv").out, "1,\n")
         waiting = subprocess.Popen([STELE, "append", path, "number=3", "--wait", "60000"], stdout=subprocess.PIPE)
-        holder.communicate()
+        held.communicate()
         self.assertEqual(waiting.communicate()[0], b"1\n")
         self.assertEqual(waiting.returncode, 0)
 
     def test_a_writer_that_died_holding_the_lock_leaves_it_free(self):
         path = self.create("a", PLAIN)
-        holder = stelelib.run("die-holding", path)
-        self.assertEqual(holder.communicate()[0], "held\n")
+        held = holder("die-holding", path)
+        self.assertEqual(held.communicate()[0], "held\n")
         self.assertEqual(self.ends(0, "append", path, "number=1", "--wait=0").out, "0\n")
 
 
