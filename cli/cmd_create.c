@@ -52,7 +52,8 @@ static int parse_schema(struct cli *cli, const struct arguments *arguments, stru
         text_bytes = strlen(content);
         if (text_bytes < content_bytes) {
             free(content);
-            return cli_usage_error(cli, "%s: not a text of C declarations, byte %zu is zero", where, text_bytes);
+            return cli_usage_error(cli, "%s: not a text of C declarations, byte %zu is zero", where,
+                                   text_bytes);
         }
     }
     rc = stele_schema_parse(arguments->text ? arguments->text : content, arguments->struct_name,

@@ -111,7 +111,12 @@ static int print_range(struct getter *getter, uint64_t first, uint64_t end)
             break;
     }
     stele_cursor_close(cursor);
-    return rc < 0 ? cli_fail(getter->cli, getter->cli->operands[0], rc) : exit_code;
+    if (rc == STELE_END || rc == STELE_E_RANGE) {
+        cli_message(getter->cli, "%s: the store was cut meanwhile; records from %" PRIu64 " on are gone",
+                    getter->cli->operands[0], first);
+        return CLI_FINDINGS;
+    }
+    return rc ? cli_fail(getter->cli, getter->cli->operands[0], rc) : exit_code;
 }
 
 static int print_ranges(struct getter *getter, const struct cli_range *ranges, size_t range_count)

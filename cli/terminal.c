@@ -24,6 +24,8 @@ void cli_catch_interrupt(void)
     sigemptyset(&action.sa_mask);
     action.sa_flags = SA_RESTART;
     sigaction(SIGINT, &action, NULL);
+    /* A file above the limit of the process is an error code, not a death. */
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 bool cli_interrupted(void)

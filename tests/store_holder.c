@@ -1,6 +1,6 @@
 /*
- * A process that holds a store, for tests of what others meet meanwhile and afterwards. It prints "held" when it
- * has done what it was asked for.
+ * A process that holds a store, for tests of what others meet meanwhile and afterwards. It prints "held"
+ * when it has done what it was asked for.
  *
  *   store_holder hold PATH         begin a transaction, keep it until standard input ends
  *   store_holder die PATH N        append N zero records, each as a commit of its own, and die by SIGKILL

@@ -1,5 +1,6 @@
 """What the system or the file refuses: exit 3, a sentence with the path, nothing changed."""
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -99,6 +100,45 @@ class Refusals(SteleCase):
                                   stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, code, done.stderr)
         self.assertRegex(done.stderr, pattern)
+
+    def test_a_file_above_the_limit_of_the_process(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))
+
+        path = self.create("a", PLAIN)
+        self.ends(0, "append", path, "number=1")
+        for words in (("create", self.path("b"), "--struct", PLAIN, "--capacity", "1M"), ("truncate", path, "1M"),
+                      ("resize", path, "--capacity", "1M")):
+            with self.subTest(words=words):
+                done = subprocess.run([STELE, *words], preexec_fn=limit, capture_output=True, text=True, check=False)
+                self.assertEqual((done.returncode, done.stdout), (3, ""), done.stderr)
+                self.assertIn(words[1], done.stderr)
+                self.assertEqual(len(done.stderr.splitlines()), 1)
+        self.assertEqual(os.listdir(self.folder), ["a"])
+        self.assertEqual(self.count(path, 32), 1)
+        self.ends(0, "verify", path)
+
+    def test_a_full_disk(self):
+        folder = self.path("small")
+        os.mkdir(folder)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", folder], stderr=subprocess.DEVNULL,
+                          check=False).returncode:
+            self.skipTest("a small file system cannot be mounted here")
+        self.addCleanup(subprocess.run, ["umount", folder], check=False)
+        path = os.path.join(folder, "a")
+        self.ends(0, "create", path, "--struct", PLAIN, "--quiet")
+        self.ends(0, "append", path, "number=1")
+        before = self.raw(path)
+        for words in (("create", path + "2", "--struct", PLAIN, "--capacity", "1M"), ("truncate", path, "1M"),
+                      ("resize", path, "--capacity", "1M")):
+            with self.subTest(words=words):
+                done = self.ends(3, *words)
+                self.assertEqual(len(done.err.splitlines()), 1, done.err)
+                self.assertRegex(done.err, "(?i)full|space|room")
+        self.assertEqual(os.listdir(folder), ["a"])
+        self.assertEqual(self.raw(path), before)
+        self.assertEqual(self.ends(0, "append", path, "number=2").out, "1\n")
+        self.ends(0, "verify", path)
 
     def test_a_writer_that_holds_the_lock_is_waited_for_and_then_told(self):
         path = self.create("a", PLAIN)
