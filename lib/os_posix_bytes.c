@@ -79,6 +79,11 @@ static void quiet_end(const struct quiet *quiet)
     errno = system_code;
 }
 
+static size_t call_bytes(size_t byte_count)
+{
+    return byte_count < CALL_BYTES_MAX ? byte_count : CALL_BYTES_MAX;
+}
+
 static bool is_inside(uint64_t offset, uint64_t byte_count)
 {
     uint64_t end;
@@ -125,7 +130,7 @@ int stele_os_read(const struct stele_os_file *file, uint64_t offset, void *out, 
     if (!is_inside(offset, byte_count))
         return stele_fail(STELE_E_TRUNCATED, "byte %" PRIu64 " lies behind the end of any file", offset);
     while (byte_count > 0) {
-        done = pread(stele_os_descriptor(file), to, stele_min(byte_count, CALL_BYTES_MAX), (off_t)offset);
+        done = pread(stele_os_descriptor(file), to, call_bytes(byte_count), (off_t)offset);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)
@@ -145,8 +150,7 @@ enum durability { CACHED, DURABLE };
 static ssize_t write_some(int descriptor, const unsigned char *bytes, size_t byte_count, uint64_t offset,
                           enum durability durability)
 {
-    struct iovec vector = { .iov_base = (void *)(uintptr_t)bytes,
-                            .iov_len = stele_min(byte_count, CALL_BYTES_MAX) };
+    struct iovec vector = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = call_bytes(byte_count) };
     bool is_careful = offset + vector.iov_len > stele_load(&size_limit);
     struct quiet quiet;
     ssize_t done;

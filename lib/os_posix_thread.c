@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+/* A call for this many random bytes is not interrupted and never short. */
+#define CALL_BYTES_MAX 256
 #define US_PER_S UINT64_C(1000000)
 /* The longest wait: what every time_t holds. */
 #define SECONDS_MAX UINT64_C(0x7fffffff)
@@ -68,7 +70,7 @@ static int random_from_device(unsigned char *out, size_t byte_count)
                                  "the system gives no random numbers, neither by getrandom nor from "
                                  "/dev/urandom");
     while (byte_count > 0) {
-        ssize_t done = read(descriptor, out, stele_min(byte_count, 256));
+        ssize_t done = read(descriptor, out, byte_count < CALL_BYTES_MAX ? byte_count : CALL_BYTES_MAX);
 
         if (done < 0 && errno == EINTR)
             continue;
@@ -86,7 +88,7 @@ int stele_os_random(void *out, size_t byte_count)
     unsigned char *to = out;
 
     while (byte_count > 0) {
-        ssize_t done = getrandom(to, stele_min(byte_count, 256), 0);
+        ssize_t done = getrandom(to, byte_count < CALL_BYTES_MAX ? byte_count : CALL_BYTES_MAX, 0);
 
         if (done < 0 && errno == EINTR)
             continue;

@@ -921,6 +921,14 @@ static void present_is_shared_until_one_holds_it_alone(void **state)
     stele_os_close(&reader);
 }
 
+/* A failing test must not leave a child behind. */
+static void wait_for_death(void)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;)
+        pause();
+}
+
 /* A child of its own handle that holds W and P, says so and waits. */
 static pid_t start_holder(void)
 {
@@ -935,8 +943,7 @@ static pid_t start_holder(void)
 
         REQUIRE(stele_os_lock_writer(&file) == STELE_OK && stele_os_lock_present(&file) == STELE_OK);
         REQUIRE(write(ready[1], "x", 1) == 1);
-        for (;;)
-            pause();
+        wait_for_death();
     }
     assert_true(child > 0);
     assert_int_equal(read(ready[0], &byte, 1), 1);
@@ -996,6 +1003,21 @@ static void use_what_the_parent_opened(void)
     stele_os_close(&own);
 }
 
+static void unlock_what_the_parent_opened(void)
+{
+    struct stele_os_file own = { 0 }, other = { 0 };
+
+    REQUIRE(stele_os_open(in_folder("own"), true, &own) == STELE_OK);
+    REQUIRE(stele_os_open(in_folder("own"), true, &other) == STELE_OK);
+    REQUIRE(stele_os_lock_writer(&own) == STELE_OK && stele_os_lock_present(&own) == STELE_OK);
+    /* The number of the parent's lock descriptor is this one's by now. */
+    if (own.lock != inherited.lock)
+        REQUIRE(dup2((int)own.lock, (int)inherited.lock) >= 0);
+    stele_os_unlock_writer(&inherited);
+    stele_os_unlock_present(&inherited);
+    REQUIRE(is_writer_held(&other) && is_present_held(&other));
+}
+
 static void fork_leaves_the_locks_with_the_parent(void **state)
 {
     struct stele_os_file other;
@@ -1007,6 +1029,8 @@ static void fork_leaves_the_locks_with_the_parent(void **state)
     assert_int_equal(stele_os_lock_writer(&inherited), STELE_OK);
     assert_int_equal(stele_os_lock_present(&inherited), STELE_OK);
     assert_in_child(use_what_the_parent_opened);
+    make_file(in_folder("own"), 1);
+    assert_in_child(unlock_what_the_parent_opened);
     assert_true(is_writer_held(&other) && is_present_held(&other));
     assert_true(stele_os_fork_count() == fork_count_before);
     stele_os_close(&other);
@@ -1037,8 +1061,7 @@ static void locks_are_free_though_a_child_lives_on(void **state)
         assert_int_equal(stele_os_lock_present(&file), STELE_OK);
         child = is_bare ? (pid_t)syscall(SYS_clone, (unsigned long)SIGCHLD, NULL, NULL, NULL, 0) : fork();
         if (child == 0) {
-            for (;;)
-                pause();
+            wait_for_death();
         }
         assert_true(child > 0);
         stele_os_close(&file);
@@ -1439,6 +1462,7 @@ static void wake_reaches_a_waiter_in_another_process(void **state)
     assert_true(word != MAP_FAILED);
     child = fork();
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         /* The high half may change as it likes. */
         __atomic_store_n(word + 1, 1, __ATOMIC_RELEASE);
         while ((uint32_t)stele_load(word) == 0)
