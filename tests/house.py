@@ -436,6 +436,11 @@ class House(unittest.TestCase):
             words = [re.match(r"%s/test_(\w+)\.(c|py)$" % folder, path) for path in FILES]
             self.assertEqual({word.group(1) for word in words if word} - listed, set())
 
+    def test_every_pinned_suite_is_explained(self):
+        explained = set(re.findall(r"^\| `(\w+/\w+)` \| \S", read("tests/TESTING.md"), re.M))
+        pinned = set(re.findall(r"^(\w+/\w+) \d+$", read("tests/pinned_counts.txt"), re.M))
+        self.assertEqual(pinned - explained, set())
+
     @staticmethod
     def texts(*begins):
         return [path for path in FILES if os.path.splitext(path)[1] in TEXT_ENDINGS

@@ -70,7 +70,11 @@ class RealData:
         super().setUp()
         for name in ("airports.dat", "routes.dat"):
             if not os.path.isfile(os.path.join(DATA, name)):
-                self.fail("%s is not in %s: set STELE_TEST_DATA to the folder of the openflights data" % (name, DATA))
+                why = "%s is not in %s: set STELE_TEST_DATA to the folder of the openflights data" % (name, DATA)
+                # Who names a folder means it; a clone by itself has no data.
+                if "STELE_TEST_DATA" in os.environ:
+                    self.fail(why)
+                self.skipTest(why)
         self.rows = original(self.FILE)
         self.expected = [values_of(row, self.FIELDS) for row in self.rows]
         self.names = [field[0] for field in self.FIELDS]

@@ -142,7 +142,6 @@ class Runner:
         environment.update(test["env"])
         environment.update(TMPDIR=scratch, CMOCKA_MESSAGE_OUTPUT="STDOUT", PYTHONDONTWRITEBYTECODE="1",
                            STELE_VARIANT=self.args.variant, LC_ALL="C.UTF-8")
-        environment.setdefault("STELE_TEST_DATA", os.path.join(TOP, "..", "shared", "data", "openflights"))
         return environment
 
     def run_one(self, name, test):
