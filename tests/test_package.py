@@ -125,7 +125,7 @@ class Installed(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         run("meson", "install", "-C", BUILD, "--no-rebuild", env=dict(os.environ, DESTDIR=cls.folder))
         cls.root = os.path.join(cls.folder, "usr", "local")
-        found = glob.glob(cls.root + "/lib/**/stele.pc", recursive=True)
+        found = glob.glob(cls.root + "/lib*/**/stele.pc", recursive=True)
         if len(found) != 1:
             raise AssertionError("expected one stele.pc below %s, found %s" % (cls.root, found))
         cls.libraries = os.path.dirname(os.path.dirname(found[0]))
@@ -152,7 +152,7 @@ class Installed(unittest.TestCase):
     def test_only_what_a_user_needs_is_installed(self):
         files = [os.path.relpath(os.path.join(folder, name), self.root)
                  for folder, _, names in os.walk(self.root) for name in names]
-        places = {re.sub(r"^lib/.*?(?=libstele|pkgconfig)", "lib/", name) for name in files}
+        places = {re.sub(r"^lib(64)?/.*?(?=libstele|pkgconfig)", "lib/", name) for name in files}
         version = re.search(r"version: '([\d.]+)'", read("meson.build")).group(1)
         major = version.split(".")[0]
         self.assertEqual(places, {"include/stele.h", "bin/stele", "lib/libstele.a", "lib/libstele.so",
