@@ -13,12 +13,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
 
 struct frame {
-    sigjmp_buf resume;
+    void *resume[5]; /* of __builtin_setjmp: three stores, where sigsetjmp is a call and mangles */
     uintptr_t first; /* addresses from first to last, both included, are guarded */
     uintptr_t last;
     struct frame *outer;
@@ -74,7 +73,7 @@ static void on_signal(int signal_number, siginfo_t *info, void *context)
     for (struct frame *frame = is_fault ? innermost : NULL; frame; frame = frame->outer) {
         if (address >= frame->first && address <= frame->last) {
             innermost = frame->outer;
-            siglongjmp(frame->resume, 1);
+            __builtin_longjmp(frame->resume, 1);
         }
     }
     if ((previous.sa_flags & SA_SIGINFO) ||
@@ -117,7 +116,7 @@ bool stele_guard_copy(void *out, const void *shared, size_t byte_count)
     frame.first = (uintptr_t)shared;
     frame.last = (uintptr_t)shared + (byte_count - 1);
     frame.outer = innermost;
-    if (sigsetjmp(frame.resume, 0))
+    if (__builtin_setjmp(frame.resume))
         return false;
     innermost = &frame;
     /* The frame is whole before the first byte is touched, and there until the last one was. */
@@ -135,7 +134,7 @@ bool stele_guard_run(void (*work)(void *context), void *context)
     frame.first = 0;
     frame.last = UINTPTR_MAX;
     frame.outer = innermost;
-    if (sigsetjmp(frame.resume, 0))
+    if (__builtin_setjmp(frame.resume))
         return false;
     innermost = &frame;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -3,12 +3,10 @@
 #include "error.h"
 #include "guard.h"
 
-int stele_handle_check(const struct stele *store)
+int stele_handle_forked(const struct stele *store)
 {
-    if (store->fork_count != stele_os_fork_count())
-        return stele_fail(STELE_E_USAGE, "%s: the handle belongs to the parent process; open the store again "
+    return stele_fail(STELE_E_USAGE, "%s: the handle belongs to the parent process; open the store again "
                           "after fork", store->path);
-    return STELE_OK;
 }
 
 int stele_handle_fault(struct stele *store, uint64_t offset, size_t byte_count)

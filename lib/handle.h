@@ -72,8 +72,13 @@ static inline uint64_t stele_handle_overlap(const struct stele_layout *layout)
     return stele_max(layout->record_bytes, STELE_BLOCK_BYTES);
 }
 
+/* Raise the error of a handle in a child of the process that opened it. */
+int stele_handle_forked(const struct stele *store);
 /* Whether the handle may be used in this process. Errors: STELE_E_USAGE in a forked child */
-int stele_handle_check(const struct stele *store);
+static inline int stele_handle_check(const struct stele *store)
+{
+    return store->fork_count == stele_os_fork_count() ? 0 : stele_handle_forked(store);
+}
 
 /*
  * Copy @byte_count bytes of the file from @offset on to @out, through the windows, guarded.

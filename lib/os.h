@@ -144,7 +144,8 @@ int stele_os_random(void *out, size_t byte_count);
 uint64_t stele_os_process_id(void);
 uint64_t stele_os_thread_id(void); /* of the calling thread; never 0, not reused while it lives */
 /* How often this process is the child of one that had stele files open: a handle of the parent is dead in it. */
-uint64_t stele_os_fork_count(void);
+extern uint64_t stele_os_forks; /* what the next function loads; atomic */
+static inline uint64_t stele_os_fork_count(void) { return __atomic_load_n(&stele_os_forks, __ATOMIC_RELAXED); }
 /* Wake every process and thread that waits for the low half of @word to change. Never fails. */
 void stele_os_wake(const uint64_t *word);
 

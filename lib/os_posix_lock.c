@@ -29,7 +29,7 @@ static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static int *registry;
 static size_t registry_count;
 static size_t registry_room_count;
-static uint64_t fork_count; /* atomic */
+uint64_t stele_os_forks;
 
 static void before_fork(void)
 {
@@ -45,7 +45,7 @@ static void after_fork_in_child(void)
 {
     stele_os_thread_forget();
     if (registry_count > 0)
-        __atomic_fetch_add(&fork_count, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&stele_os_forks, 1, __ATOMIC_RELAXED);
     for (size_t i = 0; i < registry_count; i++)
         close(registry[i]);
     registry_count = 0;
@@ -63,11 +63,6 @@ void stele_os_watch_forks(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, watch_forks);
-}
-
-uint64_t stele_os_fork_count(void)
-{
-    return __atomic_load_n(&fork_count, __ATOMIC_RELAXED);
 }
 
 static int registry_reserve(void)

@@ -18,7 +18,7 @@ static const struct stele_reading *reading_of(const struct stele *store)
 /* ---- which mode ---- */
 
 /* Build a detached reading: header and ring as they are while nobody writes. */
-static int look_detached(struct stele *store, struct stele_reading *reading)
+static int build_detached(struct stele *store, struct stele_reading *reading)
 {
     struct stele_superblock superblock;
     int rc = stele_superblock_read(&store->file, &superblock);
@@ -59,7 +59,7 @@ static int try_attach(struct stele *store, struct stele_reading *reading)
     } else if (is_writing) {
         return STELE_END;
     } else {
-        rc = look_detached(store, reading);
+        rc = build_detached(store, reading);
     }
     stele_fence_acquire();
     if (stele_load(&words->session.word) != reading->session)
@@ -179,53 +179,85 @@ static int wait_for_writer(struct stele *store, struct wait *wait, uint64_t inde
                       store->read_wait_ms);
 }
 
-/* @byte_count bytes of record @index and those behind it, all in one block. */
-static int copy_live(struct stele *store, uint64_t index, uint64_t record_count, void *out)
+/* Bytes of the map to @out, guarded; nothing is kept pinned. */
+static inline int copy_bytes(struct stele *store, uint64_t offset, void *out, size_t byte_count)
+{
+    struct stele_pin pin;
+    int rc = stele_window_pin(&store->windows, offset, byte_count, &pin);
+    if (rc)
+        return rc;
+    bool is_readable = stele_guard_copy(out, pin.bytes, byte_count);
+    stele_window_unpin(&pin);
+    return is_readable ? STELE_OK : stele_handle_fault(store, offset, byte_count);
+}
+
+/* One look under the stripe, all records in one block; STELE_END if a writer was in the way. */
+static inline int look_live(struct stele *store, uint64_t index, uint64_t record_count, void *out)
 {
     const struct stele_layout *layout = &store->fixed;
     const uint64_t *stripe = stele_live_stripe(&store->live, stele_block_of(layout, index));
-    const size_t byte_count = (size_t)(record_count * layout->record_bytes);
+    uint64_t before = stele_load_acquire(stripe);
+    uint64_t count = stele_load_acquire(&store->live.words->count.word);
+    if (before & 1)
+        return STELE_END;
+    if (index >= count || record_count > count - index || count > STELE_CAPACITY_MAX)
+        return out_of_range(store, index + record_count - 1, count);
+    int rc = copy_bytes(store, stele_record_offset(layout, index), out, (size_t)(record_count * layout->record_bytes));
+    if (rc)
+        return rc;
+    stele_fence_acquire();
+    return stele_load(stripe) == before ? STELE_OK : STELE_END;
+}
+
+/* Look again and again, within the deadlines. */
+static int look_again(struct stele *store, uint64_t index, uint64_t record_count, void *out)
+{
     struct wait wait = { .spins = 0 };
     for (;;) {
-        uint64_t before = stele_load_acquire(stripe);
-        if (!(before & 1)) {
-            uint64_t count = stele_load_acquire(&store->live.words->count.word);
-            if (index + record_count > count || index + record_count < index)
-                return out_of_range(store, index + record_count - 1, count);
-            if (index + record_count > STELE_CAPACITY_MAX)
-                return out_of_range(store, index, count);
-            struct stele_pin pin;
-            int rc = stele_window_pin(&store->windows, stele_record_offset(layout, index), byte_count, &pin);
-            if (rc)
-                return rc;
-            bool is_readable = stele_guard_copy(out, pin.bytes, byte_count);
-            stele_window_unpin(&pin);
-            if (!is_readable)
-                return stele_handle_fault(store, stele_record_offset(layout, index), byte_count);
-            stele_fence_acquire();
-            if (stele_load(stripe) == before)
-                return STELE_OK;
-        }
         int rc = wait_for_writer(store, &wait, index);
-        if (rc)
+        if (!rc)
+            rc = look_live(store, index, record_count, out);
+        if (rc != STELE_END)
             return rc;
     }
 }
 
+static inline int copy_live(struct stele *store, uint64_t index, uint64_t record_count, void *out)
+{
+    int rc = look_live(store, index, record_count, out);
+    return rc == STELE_END ? look_again(store, index, record_count, out) : rc;
+}
+
 /* One record while nobody writes; STELE_END if somebody began to. */
-static int copy_detached(struct stele *store, const struct stele_reading *reading, uint64_t index, void *out)
+static inline int look_detached(struct stele *store, const struct stele_reading *reading, uint64_t index, void *out)
 {
     const uint64_t *session = &store->live.words->session.word;
     if (stele_load_acquire(session) != reading->session)
         return STELE_END;
     if (index >= reading->overlay.count)
         return out_of_range(store, index, reading->overlay.count);
-    const struct stele_image *image = stele_images_find(&reading->overlay.records, index);
-    size_t byte_count = (size_t)reading->layout.record_bytes;
+    const struct stele_image *image =
+        reading->overlay.records.count ? stele_images_find(&reading->overlay.records, index) : NULL;
+    const size_t byte_count = (size_t)store->fixed.record_bytes;
     int rc = image ? stele_os_read(&store->file, reading->layout.journal_offset + image->value, out, byte_count)
-                   : stele_handle_copy(store, stele_record_offset(&reading->layout, index), out, byte_count);
+                   : copy_bytes(store, stele_record_offset(&store->fixed, index), out, byte_count);
     stele_fence_acquire();
     return stele_load(session) == reading->session ? rc : STELE_END;
+}
+
+/* Somebody came to write, or died: find out how to read now. */
+static int copy_after_change(struct stele *store, const struct stele_reading *reading, uint64_t index, void *out)
+{
+    int rc = attach_anew(store, reading);
+    if (rc)
+        return rc;
+    reading = reading_of(store);
+    if (!reading->is_detached)
+        return copy_live(store, index, 1, out);
+    rc = look_detached(store, reading, index, out);
+    return rc != STELE_END ? rc
+                           : stele_fail(STELE_E_BUSY, "%s: writers come and go too fast to read record %" PRIu64,
+                                        store->path, index);
 }
 
 int stele_reader_copy(struct stele *store, uint64_t index, void *out)
@@ -233,19 +265,8 @@ int stele_reader_copy(struct stele *store, uint64_t index, void *out)
     const struct stele_reading *reading = reading_of(store);
     if (!reading || !reading->is_detached)
         return copy_live(store, index, 1, out);
-    int rc = copy_detached(store, reading, index, out);
-    if (rc != STELE_END)
-        return rc;
-    rc = attach_anew(store, reading);
-    if (rc)
-        return rc;
-    reading = reading_of(store);
-    if (!reading->is_detached)
-        return copy_live(store, index, 1, out);
-    rc = copy_detached(store, reading, index, out);
-    return rc != STELE_END ? rc
-                           : stele_fail(STELE_E_BUSY, "%s: writers come and go too fast to read record %" PRIu64,
-                                        store->path, index);
+    int rc = look_detached(store, reading, index, out);
+    return rc == STELE_END ? copy_after_change(store, reading, index, out) : rc;
 }
 
 int stele_reader_copy_range(struct stele *store, uint64_t first_index, uint64_t record_count, void *out)
