@@ -736,9 +736,22 @@ static void meet_the_size_limit(void)
     stele_os_close(&file);
 }
 
+/* Here the allocation gets half of the way before it fails. */
+static void meet_the_size_limit_without_the_call(void)
+{
+    struct stele_os_file file = open_file(true);
+
+    refuse(SYS_fallocate, 0, 0, EOPNOTSUPP);
+    limit_size(64 * KIB);
+    REQUIRE(stele_os_allocate(&file, 0, 100 * KIB) == STELE_E_FULL);
+    REQUIRE(stele_last_error()->file_offset == 64 * KIB && bytes_of(&file) == 100);
+    stele_os_close(&file);
+}
+
 static void size_limit_is_a_code_and_no_signal(void **state)
 {
     make_file(path, 100);
+    assert_in_child(meet_the_size_limit_without_the_call);
     assert_in_child(meet_the_size_limit);
 }
 
