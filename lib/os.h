@@ -124,6 +124,7 @@ void stele_os_unmap(void *address, size_t byte_count);
 int stele_os_populate(void *address, size_t byte_count);
 
 /* ---- locks: W the writer, P present for writing (protocol: lib/DESIGN.md, Locks) ---- */
+/* In a child of the process that opened @file each of them is STELE_E_STALE, and unlocking does nothing. */
 
 int stele_os_lock_writer(const struct stele_os_file *file); /* try: STELE_E_BUSY */
 void stele_os_unlock_writer(const struct stele_os_file *file);
