@@ -755,6 +755,27 @@ static void size_limit_is_a_code_and_no_signal(void **state)
     assert_in_child(meet_the_size_limit);
 }
 
+static bool write_text(const char *place, const char *text)
+{
+    int descriptor = open(place, O_WRONLY | O_CLOEXEC);
+    bool is_written = descriptor >= 0 && write(descriptor, text, strlen(text)) == (ssize_t)strlen(text);
+
+    if (descriptor >= 0)
+        close(descriptor);
+    return is_written;
+}
+
+/* In a user namespace this process is root, once its user and group have names there. */
+static bool become_root_of_a_namespace(void)
+{
+    char user[32], group[32];
+
+    snprintf(user, sizeof(user), "0 %u 1", (unsigned)getuid());
+    snprintf(group, sizeof(group), "0 %u 1", (unsigned)getgid());
+    return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && write_text("/proc/self/uid_map", user) &&
+           write_text("/proc/self/setgroups", "deny") && write_text("/proc/self/gid_map", group);
+}
+
 static void meet_the_full_disk(void)
 {
     static unsigned char bytes[64 * KIB];
@@ -763,7 +784,7 @@ static void meet_the_full_disk(void)
 
     /* The mount goes with the child. Who is not root is in a user namespace of his own, where that is
      * allowed. */
-    if (unshare(CLONE_NEWNS) && unshare(CLONE_NEWUSER | CLONE_NEWNS))
+    if (unshare(CLONE_NEWNS) && !become_root_of_a_namespace())
         _exit(77);
     if (mount("none", "/", "none", MS_REC | MS_PRIVATE, "") || mount("tmpfs", folder, "tmpfs", 0, "size=1m"))
         _exit(77);
