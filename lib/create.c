@@ -18,7 +18,6 @@ int stele_create_slot(const struct stele_layout *layout, bool is_sparse, const s
         .sum_kind = STELE_SUM_KIND_XXH3_63,
         .stripe_kind = STELE_STRIPE_KIND_FOLD,
         .layout_version = 1,
-        .state_flags = STELE_CLEAN,
     };
     memcpy(slot.magic, STELE_MAGIC, sizeof(slot.magic));
     stele_layout_to(layout, &slot);

@@ -22,7 +22,11 @@ int stele_cursor_open(struct stele *store, uint64_t first_index, uint64_t record
     int rc = stele_handle_check(store);
     if (rc)
         return rc;
-    uint64_t count = stele_reader_count(store);
+    const struct stele_reading *reading;
+    rc = stele_reader_current(store, &reading);
+    if (rc)
+        return rc;
+    uint64_t count = stele_reader_count(store, reading);
     bool is_open_ended = record_count == UINT64_MAX;
     if (first_index > count || (!is_open_ended && record_count > count - first_index))
         return stele_fail(STELE_E_RANGE, "%s: records %" PRIu64 " and %" PRIu64 " more: there are %" PRIu64,
@@ -68,7 +72,11 @@ int stele_cursor_next(struct stele_cursor *cursor, const void **out_records, siz
     int rc = stele_handle_check(cursor->store);
     if (rc)
         return rc;
-    uint64_t end = stele_min(cursor->end, stele_reader_count(cursor->store));
+    const struct stele_reading *reading;
+    rc = stele_reader_current(cursor->store, &reading);
+    if (rc)
+        return rc;
+    uint64_t end = stele_min(cursor->end, stele_reader_count(cursor->store, reading));
     if (cursor->next >= end)
         return STELE_END;
     ask_ahead(cursor, end);

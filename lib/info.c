@@ -116,7 +116,7 @@ int stele_info(struct stele *store, struct stele_info *out)
     info.header_damage = superblock.damage | store->opened_damage;
     info.file_bytes = stat.bytes;
     info.disk_bytes = stat.disk_bytes;
-    info.count = stele_reader_count(store);
+    info.count = stele_count(store);
     info.opened_entries_replayed = store->opened_entry_count;
     return stele_struct_give(&info, sizeof(info), out);
 }

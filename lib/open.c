@@ -225,8 +225,8 @@ static int open_once(const char *path, const struct stele_options *options, bool
         goto out;
     schema = NULL; /* the handle's now */
     rc = is_writable ? attach_writer(store, is_forced) : stele_reader_attach(store);
-    if (!rc && !is_writable && stele_reader_overlay(store))
-        store->opened_entry_count = stele_reader_overlay(store)->entry_count;
+    if (!rc && !is_writable && store->reading->is_detached)
+        store->opened_entry_count = store->reading->overlay.entry_count;
 out:
     stele_os_close(&file);
     stele_schema_free(schema);

@@ -32,39 +32,45 @@ static int build_detached(struct stele *store, struct stele_reading *reading)
     return rc;
 }
 
-/* One try: STELE_END asks for another, because somebody is just opening the store for writing. */
-static int try_attach(struct stele *store, struct stele_reading *reading)
+/* Somebody holds P: the live words count, unless they may be of an earlier life. */
+static int build_live(struct stele *store, struct stele_reading *reading, const struct stele_reading *old)
 {
-    const struct stele_live *words = store->live.words;
+    /*
+     * Whoever opens first stores this before it takes P, so words of an earlier life are never taken for live. Who
+     * read live already goes on: the words were right before this recovery began, and stripes say what moves.
+     */
+    if (stele_load_acquire(&store->live.words->state.word) == STELE_STATE_RECOVERING && (!old || old->is_detached))
+        return STELE_END;
+    struct stele_superblock superblock;
+    int rc = stele_live_check(&store->live);
+    if (!rc)
+        rc = stele_superblock_read(&store->file, &superblock);
+    if (rc)
+        return rc;
+    stele_handle_set_superblock(store, &superblock);
+    reading->layout = superblock.layout;
+    reading->slot = superblock.slot;
+    return STELE_OK;
+}
+
+/* One try: STELE_END asks for another, because somebody is just opening the store for writing. */
+static int try_attach(struct stele *store, struct stele_reading *reading, const struct stele_reading *old)
+{
     bool is_present, is_writing;
-    reading->session = stele_load_acquire(&words->session.word);
+    reading->session = stele_load_acquire(&store->live.words->session.word);
     int rc = stele_os_is_present_held(&store->file, &is_present);
     if (!rc)
         rc = stele_os_is_writer_held(&store->file, &is_writing);
     if (rc)
         return rc;
-    if (is_present) {
-        /* Whoever opens first stores this before it takes P, so words of an earlier life are never taken for live. */
-        if (stele_load_acquire(&words->state.word) == STELE_STATE_RECOVERING)
-            return STELE_END;
-        struct stele_superblock superblock;
-        rc = stele_live_check(&store->live);
-        if (!rc)
-            rc = stele_superblock_read(&store->file, &superblock);
-        if (rc)
-            return rc;
-        stele_handle_set_superblock(store, &superblock);
-        reading->layout = superblock.layout;
-        reading->slot = superblock.slot;
-    } else if (is_writing) {
-        return STELE_END;
-    } else {
-        rc = build_detached(store, reading);
-    }
-    stele_fence_acquire();
-    if (stele_load(&words->session.word) != reading->session)
-        return STELE_END; /* also whatever error came of looking at a header that was being written */
-    return rc;
+    if (is_present)
+        rc = build_live(store, reading, old);
+    else
+        rc = is_writing ? STELE_END : build_detached(store, reading);
+    if (!rc && !stele_is_zero(reading->slot.superseded_by, sizeof(reading->slot.superseded_by)))
+        rc = stele_fail(STELE_E_STALE, "%s: the store was rewritten into a new file; open it again", store->path);
+    /* Also whatever error came of looking at a header that was being written. */
+    return stele_reader_is_current(store, reading) ? rc : STELE_END;
 }
 
 /* Make a reading and put it in the place of @old; nothing to do if another thread did. The mutex is not held. */
@@ -81,7 +87,7 @@ static int attach_anew(struct stele *store, const struct stele_reading *old)
         if (!reading)
             return stele_fail(STELE_E_NOMEM, "out of memory to open %s for reading", store->path);
         memset(reading, 0, sizeof(*reading));
-        rc = try_attach(store, reading);
+        rc = try_attach(store, reading, old);
         if (rc)
             stele_replay_done(&reading->overlay);
     } while (rc == STELE_END && stele_os_clock_us() < deadline_us);
@@ -123,18 +129,36 @@ void stele_reader_detach(struct stele *store)
     }
 }
 
-const struct stele_replay *stele_reader_overlay(const struct stele *store)
+bool stele_reader_is_current(const struct stele *store, const struct stele_reading *reading)
+{
+    stele_fence_acquire();
+    return !reading || stele_load(&store->live.words->session.word) == reading->session;
+}
+
+int stele_reader_current(struct stele *store, const struct stele_reading **out)
 {
     const struct stele_reading *reading = reading_of(store);
+    if (!stele_reader_is_current(store, reading)) {
+        int rc = attach_anew(store, reading);
+        if (rc)
+            return rc;
+        reading = reading_of(store);
+    }
+    *out = reading;
+    return STELE_OK;
+}
+
+const struct stele_replay *stele_reader_overlay(const struct stele_reading *reading)
+{
     return reading && reading->is_detached ? &reading->overlay : NULL;
 }
 
-uint64_t stele_reader_count(const struct stele *store)
+uint64_t stele_reader_count(const struct stele *store, const struct stele_reading *reading)
 {
-    const struct stele_reading *reading = reading_of(store);
-    if (reading && reading->is_detached && stele_load(&store->live.words->session.word) == reading->session)
-        return reading->overlay.count;
-    return stele_min(stele_load_acquire(&store->live.words->count.word), STELE_CAPACITY_MAX);
+    /* Of live words only where the reading says live: those of an earlier life may say anything. */
+    return reading && reading->is_detached
+               ? reading->overlay.count
+               : stele_min(stele_load_acquire(&store->live.words->count.word), STELE_CAPACITY_MAX);
 }
 
 /* ---- one record ---- */
@@ -192,13 +216,16 @@ static inline int copy_bytes(struct stele *store, uint64_t offset, void *out, si
 }
 
 /* One look under the stripe, all records in one block; STELE_END if a writer was in the way. */
-static inline int look_live(struct stele *store, uint64_t index, uint64_t record_count, void *out)
+static inline int look_live(struct stele *store, const struct stele_reading *reading, uint64_t index,
+                            uint64_t record_count, void *out)
 {
     const struct stele_layout *layout = &store->fixed;
     const uint64_t *stripe = stele_live_stripe(&store->live, stele_block_of(layout, index));
     uint64_t before = stele_load_acquire(stripe);
     uint64_t count = stele_load_acquire(&store->live.words->count.word);
     if (before & 1)
+        return STELE_END;
+    if (!stele_reader_is_current(store, reading))
         return STELE_END;
     if (index >= count || record_count > count - index || count > STELE_CAPACITY_MAX)
         return out_of_range(store, index + record_count - 1, count);
@@ -209,30 +236,10 @@ static inline int look_live(struct stele *store, uint64_t index, uint64_t record
     return stele_load(stripe) == before ? STELE_OK : STELE_END;
 }
 
-/* Look again and again, within the deadlines. */
-static int look_again(struct stele *store, uint64_t index, uint64_t record_count, void *out)
-{
-    struct wait wait = { .spins = 0 };
-    for (;;) {
-        int rc = wait_for_writer(store, &wait, index);
-        if (!rc)
-            rc = look_live(store, index, record_count, out);
-        if (rc != STELE_END)
-            return rc;
-    }
-}
-
-static inline int copy_live(struct stele *store, uint64_t index, uint64_t record_count, void *out)
-{
-    int rc = look_live(store, index, record_count, out);
-    return rc == STELE_END ? look_again(store, index, record_count, out) : rc;
-}
-
-/* One record while nobody writes; STELE_END if somebody began to. */
+/* One look while nobody writes, at one record; STELE_END if somebody began to. */
 static inline int look_detached(struct stele *store, const struct stele_reading *reading, uint64_t index, void *out)
 {
-    const uint64_t *session = &store->live.words->session.word;
-    if (stele_load_acquire(session) != reading->session)
+    if (!stele_reader_is_current(store, reading))
         return STELE_END;
     if (index >= reading->overlay.count)
         return out_of_range(store, index, reading->overlay.count);
@@ -241,32 +248,41 @@ static inline int look_detached(struct stele *store, const struct stele_reading 
     const size_t byte_count = (size_t)store->fixed.record_bytes;
     int rc = image ? stele_os_read(&store->file, reading->layout.journal_offset + image->value, out, byte_count)
                    : copy_bytes(store, stele_record_offset(&store->fixed, index), out, byte_count);
-    stele_fence_acquire();
-    return stele_load(session) == reading->session ? rc : STELE_END;
+    return stele_reader_is_current(store, reading) ? rc : STELE_END;
 }
 
-/* Somebody came to write, or died: find out how to read now. */
-static int copy_after_change(struct stele *store, const struct stele_reading *reading, uint64_t index, void *out)
+static inline int look(struct stele *store, const struct stele_reading *reading, uint64_t index,
+                       uint64_t record_count, void *out)
 {
-    int rc = attach_anew(store, reading);
-    if (rc)
-        return rc;
-    reading = reading_of(store);
-    if (!reading->is_detached)
-        return copy_live(store, index, 1, out);
-    rc = look_detached(store, reading, index, out);
-    return rc != STELE_END ? rc
-                           : stele_fail(STELE_E_BUSY, "%s: writers come and go too fast to read record %" PRIu64,
-                                        store->path, index);
+    if (!reading || !reading->is_detached)
+        return look_live(store, reading, index, record_count, out);
+    int rc = STELE_OK;
+    for (uint64_t i = 0; i < record_count && !rc; i++)
+        rc = look_detached(store, reading, index + i, (uint8_t *)out + i * store->fixed.record_bytes);
+    return rc;
+}
+
+/* Look again and again, within the deadlines, and in the mode of the moment. */
+static int look_again(struct stele *store, uint64_t index, uint64_t record_count, void *out)
+{
+    struct wait wait = { .spins = 0 };
+    for (;;) {
+        const struct stele_reading *reading;
+        int rc = stele_reader_current(store, &reading);
+        if (!rc)
+            rc = look(store, reading, index, record_count, out);
+        if (rc != STELE_END)
+            return rc;
+        rc = wait_for_writer(store, &wait, index);
+        if (rc)
+            return rc;
+    }
 }
 
 int stele_reader_copy(struct stele *store, uint64_t index, void *out)
 {
-    const struct stele_reading *reading = reading_of(store);
-    if (!reading || !reading->is_detached)
-        return copy_live(store, index, 1, out);
-    int rc = look_detached(store, reading, index, out);
-    return rc == STELE_END ? copy_after_change(store, reading, index, out) : rc;
+    int rc = look(store, reading_of(store), index, 1, out);
+    return rc == STELE_END ? look_again(store, index, 1, out) : rc;
 }
 
 int stele_reader_copy_range(struct stele *store, uint64_t first_index, uint64_t record_count, void *out)
@@ -274,16 +290,13 @@ int stele_reader_copy_range(struct stele *store, uint64_t first_index, uint64_t 
     const struct stele_layout *layout = &store->fixed;
     uint8_t *at = out;
     for (uint64_t done = 0; done < record_count;) {
-        const struct stele_reading *reading = reading_of(store);
-        uint64_t index = first_index + done, n = 1;
-        int rc;
-        if (reading && reading->is_detached) {
-            rc = stele_reader_copy(store, index, at);
-        } else {
-            /* As many as share the stripe. */
-            n = stele_min(stele_block_first(layout, stele_block_of(layout, index) + 1) - index, record_count - done);
-            rc = copy_live(store, index, n, at);
-        }
+        /* As many as share the stripe. */
+        uint64_t index = first_index + done;
+        uint64_t block_end = stele_block_first(layout, stele_block_of(layout, index) + 1);
+        uint64_t n = stele_min(block_end - index, record_count - done);
+        int rc = look(store, reading_of(store), index, n, at);
+        if (rc == STELE_END)
+            rc = look_again(store, index, n, at);
         if (rc)
             return rc;
         done += n;

@@ -17,8 +17,20 @@ int stele_reader_attach(struct stele *store);
 /* Free the readings of a handle that is being closed. */
 void stele_reader_detach(struct stele *store);
 
-/* Records there are. */
-uint64_t stele_reader_count(const struct stele *store);
+/*
+ * Give how @store reads now to *@out, looking anew if the session moved: somebody came to write, recovered, or put
+ * another file in its place. NULL for a read-write handle, which always reads live.
+ *
+ * Errors:  STELE_E_STALE the file was replaced; STELE_E_BUSY; what reading header and ring returns
+ * Owner:   the handle, until it is closed; it may be out of date at once: ask stele_reader_is_current afterwards
+ */
+int stele_reader_current(struct stele *store, const struct stele_reading **out);
+/* Whether the session is still the one of @reading. What was read before the call was read in it. */
+bool stele_reader_is_current(const struct stele *store, const struct stele_reading *reading);
+/* The images that @reading lays over the file; NULL where it reads live. */
+const struct stele_replay *stele_reader_overlay(const struct stele_reading *reading);
+/* Records there are, as @reading sees it. */
+uint64_t stele_reader_count(const struct stele *store, const struct stele_reading *reading);
 
 /*
  * Copy record @index to @out.
@@ -33,8 +45,5 @@ int stele_reader_copy(struct stele *store, uint64_t index, void *out);
  * Errors:  as stele_reader_copy; @out is undefined then
  */
 int stele_reader_copy_range(struct stele *store, uint64_t first_index, uint64_t record_count, void *out);
-
-/* The overlay of a detached handle; NULL where there is none. */
-const struct stele_replay *stele_reader_overlay(const struct stele *store);
 
 #endif

@@ -41,7 +41,11 @@ int stele_read(struct stele *store, uint64_t first_index, size_t record_count, v
     int rc = stele_handle_check(store);
     if (rc)
         return rc;
-    uint64_t count = stele_reader_count(store);
+    const struct stele_reading *reading;
+    rc = stele_reader_current(store, &reading);
+    if (rc)
+        return rc;
+    uint64_t count = stele_reader_count(store, reading);
     /* Before anything is copied: a range that does not exist leaves the output untouched. */
     if (first_index > count || record_count > count - first_index)
         return stele_fail(STELE_E_RANGE, "%s: records %" PRIu64 " to %" PRIu64 ": there are %" PRIu64, store->path,
@@ -51,5 +55,16 @@ int stele_read(struct stele *store, uint64_t first_index, size_t record_count, v
 
 uint64_t stele_count(const struct stele *store)
 {
-    return store ? stele_reader_count(store) : 0;
+    if (!store)
+        return 0;
+    struct stele *own = (struct stele *)(uintptr_t)store; /* looking anew changes nothing that a caller sees */
+    const struct stele_reading *reading;
+    struct stele_error kept;
+    stele_error_keep(&kept);
+    if (stele_reader_current(own, &reading)) {
+        /* What it was when it could be read. */
+        reading = __atomic_load_n(&own->reading, __ATOMIC_ACQUIRE);
+        stele_error_restore(&kept);
+    }
+    return stele_reader_count(store, reading);
 }

@@ -66,10 +66,10 @@ int stele_recover_look(struct stele *store, const struct stele_superblock *super
     stele_walk_init(&walk, &store->file, &superblock->layout, &superblock->slot);
     int rc = stele_walk_next(&walk, &first);
     stele_walk_done(&walk);
-    if (rc == STELE_END && (superblock->slot.state_flags & STELE_CLEAN)) {
+    if (rc == STELE_END && (superblock->slot.state_flags & STELE_CLEAN) && !superblock->damage) {
         /*
-         * A writer takes the clean flag out of both slots before it writes an entry, so a slot that has it is not
-         * followed by any: nothing can be lost, and the ring need not be read.
+         * A writer takes the clean flag out of both slots before it writes an entry (a new file does not have it), so
+         * where both slots are whole and have it nothing can be lost, and the ring need not be read.
          */
         stele_replay_init(out, &superblock->slot, store->writer_id);
         return STELE_OK;

@@ -66,24 +66,8 @@ static int read_block(struct verify *verify, uint64_t block, const struct stele_
     return rc;
 }
 
-static int look_once(struct verify *verify, uint64_t block, struct look *look)
+static int judge(struct verify *verify, uint64_t block, const struct stele_replay *overlay, struct look *look)
 {
-    struct stele *store = verify->store;
-    const struct stele_live *words = store->live.words;
-    const struct stele_replay *overlay = stele_reader_overlay(store);
-    const uint64_t *stripe = stele_live_stripe(&store->live, block);
-    uint64_t session = stele_load_acquire(&words->session.word);
-    uint64_t before = stele_load_acquire(stripe);
-    if (!overlay && (before & 1))
-        return STELE_END;
-    if (!overlay && stele_load_acquire(&words->layout_version.word) != verify->layout_version) {
-        int rc = refresh(verify);
-        return rc ? rc : STELE_END;
-    }
-    uint64_t count = stele_reader_count(store);
-    look->record_count = stele_block_records(&verify->layout, block, count);
-    if (look->record_count == 0)
-        return STELE_OK; /* truncated away meanwhile */
     int rc = read_block(verify, block, overlay, look);
     look->damage = 0;
     if (rc == STELE_E_TRUNCATED)
@@ -97,11 +81,38 @@ static int look_once(struct verify *verify, uint64_t block, struct look *look)
     else if (!stele_sum_check(&verify->layout, verify->sum_seed, block, verify->block, look->record_count,
                               look->stored_word, &look->computed_word))
         look->damage = STELE_DAMAGE_SUM;
-    if (!look->damage)
-        return STELE_OK;
-    /* Damage only if nothing moved: stripe, count, layout, session. */
-    stele_fence_acquire();
-    bool is_still = stele_load(&words->session.word) == session && stele_reader_count(store) == count &&
+    return STELE_OK;
+}
+
+static int look_once(struct verify *verify, uint64_t block, struct look *look)
+{
+    struct stele *store = verify->store;
+    const struct stele_live *words = store->live.words;
+    const uint64_t *stripe = stele_live_stripe(&store->live, block);
+    const struct stele_reading *reading;
+    int rc = stele_reader_current(store, &reading);
+    if (rc)
+        return rc;
+    const struct stele_replay *overlay = stele_reader_overlay(reading);
+    uint64_t before = stele_load_acquire(stripe);
+    if (!overlay && (before & 1))
+        return STELE_END;
+    /* While a detached handle reads nobody writes; then the layout is the header's. */
+    uint64_t layout_version = overlay ? reading->slot.layout_version
+                                      : stele_load_acquire(&words->layout_version.word);
+    if (layout_version != verify->layout_version) {
+        rc = refresh(verify);
+        return rc ? rc : STELE_END;
+    }
+    uint64_t count = stele_reader_count(store, reading);
+    look->record_count = stele_block_records(&verify->layout, block, count);
+    if (look->record_count == 0)
+        return STELE_OK; /* truncated away meanwhile */
+    rc = judge(verify, block, overlay, look);
+    if (rc || !look->damage)
+        return rc;
+    /* Damage only if nothing moved: session, stripe, count, layout. */
+    bool is_still = stele_reader_is_current(store, reading) && stele_reader_count(store, reading) == count &&
                     (overlay || (stele_load(stripe) == before &&
                                  stele_load(&words->layout_version.word) == verify->layout_version));
     return is_still ? STELE_OK : STELE_END;
@@ -239,7 +250,7 @@ int stele_verify(struct stele *store, const struct stele_verify_options *options
     if (rc)
         return rc;
     verify.report.file_damage |= store->opened_damage;
-    verify.count = stele_reader_count(store);
+    verify.count = stele_count(store);
     verify.block = malloc((size_t)stele_handle_overlap(&store->fixed));
     if (!verify.block)
         return stele_fail(STELE_E_NOMEM, "out of memory to verify");

@@ -73,14 +73,18 @@ int stele_view_open(struct stele *store, uint64_t first_index, uint64_t record_c
     if (rc)
         return rc;
     const struct stele_live *words = store->live.words;
+    const struct stele_reading *reading;
+    rc = stele_reader_current(store, &reading);
+    if (rc)
+        return rc;
     /* Version and session before the count: what changes afterwards is a change. */
     struct hidden hidden = { .store = word_of(store), .version = stele_load_acquire(&words->version.word),
-                             .session = stele_load_acquire(&words->session.word) };
-    uint64_t count = stele_reader_count(store);
+                             .session = reading ? reading->session : stele_load_acquire(&words->session.word) };
+    uint64_t count = stele_reader_count(store, reading);
     if (first_index > count || record_count > count - first_index)
         return stele_fail(STELE_E_RANGE, "%s: records %" PRIu64 " and %" PRIu64 " more: there are %" PRIu64,
                           store->path, first_index, record_count, count);
-    if (is_hidden(stele_reader_overlay(store), first_index, record_count))
+    if (is_hidden(stele_reader_overlay(reading), first_index, record_count))
         return stele_fail(STELE_E_CONFLICT, "%s: records of the range are still in the journal of a writer that died; "
                           "use stele_get, or stele recover", store->path);
     struct stele_view view = { .record_count = record_count, .first_index = first_index };
@@ -104,8 +108,10 @@ int stele_view_changed(const struct stele_view *view)
     const struct stele_live *words = store->live.words;
     if (stele_load(&words->session.word) != hidden.session)
         return 1;
-    if (view->record_count == 0 || stele_reader_overlay(store))
-        return 0; /* nobody writes in this session */
+    const struct stele_reading *reading = __atomic_load_n(&store->reading, __ATOMIC_ACQUIRE);
+    /* In a session in which the handle is detached nobody writes; stripes are of an earlier life. */
+    if (view->record_count == 0 || (stele_reader_overlay(reading) && reading->session == hidden.session))
+        return 0;
     const struct stele_layout *layout = &store->fixed;
     uint64_t first = stele_block_of(layout, view->first_index);
     uint64_t blocks = stele_block_of(layout, view->first_index + view->record_count - 1) - first + 1;
