@@ -463,6 +463,49 @@ static void newer_versions_are_told_from_damage(void **state)
     stele_schema_free(schema);
 }
 
+static void sizes_that_do_not_fit_are_damage(void **state)
+{
+    static const struct {
+        uint32_t head_bytes, byte_count;
+        uint16_t field_bytes, attribute_count;
+        const char *message;
+    } cases[] = {
+        { 136, 136, 48, 0, NULL },
+        { 136, 144, 48, 0, "says 136 bytes, 144 are there" },
+        { 144, 144, 48, 0, "8 bytes behind the last field" },
+        { 144, 144, 56, 0, "bytes behind its attributes" },
+        { 135, 135, 47, 0, "sizes of field 0" },
+        { 128, 128, 40, 0, "sizes of field 0" },
+        { 136, 136, 56, 0, "sizes of field 0" },
+        { 136, 136, 48, 2, "attribute 1 is cut off" },
+    };
+    static const struct stele_field field = { .name = "a", .type = STELE_U8 };
+    const uint8_t attribute[] = { 2, 0x80, 0, 0 };
+    struct stele_schema *schema = NULL;
+    uint8_t bytes[160] = { 0 };
+    uint32_t made_bytes = 0;
+
+    (void)state;
+    assert_int_equal(stele_schema_new("t", 1, &field, 1, &schema), STELE_OK);
+    memcpy(bytes, stele_schema_encoded(schema, &made_bytes), 136);
+    assert_int_equal(made_bytes, 136);
+    stele_schema_free(schema);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        schema = NULL;
+        memcpy(bytes + offsetof(struct stele_schema_head, bytes), &cases[i].head_bytes, 4);
+        memcpy(bytes + 88, &cases[i].field_bytes, 2);
+        memcpy(bytes + 88 + offsetof(struct stele_schema_field, attribute_count), &cases[i].attribute_count,
+               sizeof(cases[i].attribute_count));
+        if (cases[i].attribute_count)
+            memcpy(bytes + 88 + 41, attribute, sizeof(attribute));
+        assert_int_equal(decode(bytes, cases[i].byte_count, &schema),
+                         cases[i].message ? STELE_E_DAMAGED : STELE_OK);
+        if (cases[i].message && !strstr(stele_last_error()->text, cases[i].message))
+            fail_msg("%s, not %s", stele_last_error()->text, cases[i].message);
+        stele_schema_free(schema);
+    }
+}
+
 static void enum_constants_are_checked(void **state)
 {
     static const struct stele_field fields[] = { { .name = "a", .type = STELE_I32 },
@@ -591,6 +634,7 @@ int main(void)
         cmocka_unit_test(every_changed_byte_gives_a_code_or_another_sound_schema),
         cmocka_unit_test(random_changes_are_survived),
         cmocka_unit_test(newer_versions_are_told_from_damage),
+        cmocka_unit_test(sizes_that_do_not_fit_are_damage),
         cmocka_unit_test(enum_constants_are_checked),
         cmocka_unit_test(padding_is_all_that_no_field_covers),
         cmocka_unit_test(first_difference_is_named),

@@ -450,6 +450,10 @@ static const struct {
     { "struct s { int a[1 << 63]; };", "line 1, column 20: ", "shift" },
     { "struct s { int a[9223372036854775807 + 1]; };", "line 1, column 38: ", "64 bits" },
     { "struct s { int a[9223372036854775808]; };", "line 1, column 18: ", "integer" },
+    { "struct s { int a[(-9223372036854775807 - 1) / -1]; };", "line 1, column 45: ", "64 bits" },
+    { "#define F(x) 3\nstruct s { int a[F]; };", "line 2, column 18: ", "`F` is not a known number" },
+    { "#define N N\nstruct s { int a[N]; };", "line 2, column 18: ", "`N` is not a known number" },
+    { "#define N 3\n#undef N\nstruct s { int a[N]; };", "line 3, column 18: ", "`N` is not a known number" },
     { "struct s { int a[3; };", "line 1, column 19: ", "`]`" },
     { "struct s { int a };", "line 1, column 18: ", "`;`" },
     { "struct s { int a;", "line 1, column 1: ", "`}` is missing" },
@@ -571,6 +575,23 @@ static void deep_text_ends_in_an_error(void **state)
     }
 }
 
+static void structs_in_structs_in_structs_end_in_an_error(void **state)
+{
+    struct stele_schema *schema = NULL;
+    char text[4096] = "struct s0 { int a; };";
+    size_t at = strlen(text);
+
+    (void)state;
+    for (int i = 1; i <= 40; i++)
+        at += (size_t)sprintf(text + at, "struct s%d { struct s%d a; };", i, i - 1);
+    assert_int_equal(stele_schema_parse(text, NULL, 0, &schema), STELE_E_SCHEMA);
+    assert_non_null(strstr(stele_last_error()->text, "structs nest more than"));
+    assert_int_equal(stele_schema_parse(text, "s32", 0, &schema), STELE_E_SCHEMA);
+    assert_non_null(strstr(stele_last_error()->text, "longer than 63"));
+    assert_int_equal(stele_schema_parse(text, "s31", 0, &schema), STELE_OK);
+    stele_schema_free(schema);
+}
+
 static void macros_that_double_end_in_an_error(void **state)
 {
     char text[4096] = "#define M0 1+1\n";
@@ -672,6 +693,7 @@ int main(void)
         cmocka_unit_test(largest_record_is_possible),
         cmocka_unit_test(too_many_fields_are_refused),
         cmocka_unit_test(deep_text_ends_in_an_error),
+        cmocka_unit_test(structs_in_structs_in_structs_end_in_an_error),
         cmocka_unit_test(macros_that_double_end_in_an_error),
         cmocka_unit_test(every_cut_and_change_of_a_text_is_survived),
     };
