@@ -107,7 +107,7 @@ const struct stele_item *stele_item_next(const uint8_t **at, const uint8_t *end,
 
 /* What the ring holds besides the entries that the walk found. */
 struct stele_scan {
-    uint64_t highest_sequence; /* of any entry with a right head, of whatever session */
+    uint64_t highest_sequence; /* of the session's entries with a right head, and of a later header's whole ones */
     bool is_entry_lost;        /* an acknowledged entry behind the walk's end is gone */
     bool is_header_lost;       /* entries of a later header than the ruling one */
     uint64_t lost_first, lost_last; /* sequences */

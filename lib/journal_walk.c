@@ -228,8 +228,10 @@ static int look_at(struct scan_state *state, const struct stele_entry_head *head
         return rc;
     if (is_proof)
         scan->is_entry_lost = true;
-    if (is_later)
+    if (is_later) {
         scan->is_header_lost = true;
+        scan->highest_sequence = stele_max(scan->highest_sequence, head->sequence);
+    }
     if (is_resume) {
         state->resume_sequence = head->sequence;
         scan->resume_place = place;
