@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Install the process-wide handler once; idempotent, any thread. */
 int stele_guard_install(void);
@@ -22,6 +23,17 @@ int stele_guard_install(void);
  * Threads: any; not reentrant from a signal handler
  */
 bool stele_guard_copy(void *out, const void *shared, size_t byte_count);
+
+/*
+ * Watch the map of @byte_count bytes at @base, whose words are loaded and stored bare: when a page of it cannot be read,
+ * zeros are put in its place, for this process alone, and *@out_is_cut becomes 1.
+ *
+ * Errors:  STELE_E_NOMEM
+ * Owner:   *out_is_cut lives until stele_guard_unwatch, which comes before the map goes
+ * Threads: any
+ */
+int stele_guard_watch(void *base, size_t byte_count, bool is_writable, uint64_t **out_is_cut);
+void stele_guard_unwatch(uint64_t *is_cut);
 
 /* Run @work(@context), which reads maps; false if a page could not be read. It must hold no lock and own nothing. */
 bool stele_guard_run(void (*work)(void *context), void *context);

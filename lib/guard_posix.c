@@ -5,6 +5,9 @@
  * handler leaves for the innermost frame that owns the address; the signal mask is not saved (that would be a
  * system call per copy), so the handler runs with SIGBUS unblocked (SA_NODEFER) and blocks nothing itself.
  * Every other SIGBUS goes to whoever had it before.
+ *
+ * Words of the live region are loaded and stored bare, too often for a frame each: for a fault in such a map the
+ * handler puts a page of zeros over the one that is gone, and says so in a word that the owner asks.
  */
 #include "guard.h"
 
@@ -15,6 +18,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 struct frame {
     void *resume[5]; /* of __builtin_setjmp: three stores, where sigsetjmp is a call and mangles */
@@ -28,6 +34,67 @@ static _Thread_local struct frame *volatile innermost;
 static pthread_mutex_t install_mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool is_installed; /* atomic */
 static struct sigaction previous;
+
+/* A watched map. Nodes are never freed, so that the handler may walk them at any moment; they are used again. */
+struct watch {
+    uint64_t is_cut; /* first: it is what the owner holds */
+    uintptr_t first; /* atomic; 0: not in use */
+    uintptr_t last;
+    bool is_writable;
+    struct watch *next;
+};
+
+static struct watch *watches; /* atomic; grows at the front only */
+static pthread_mutex_t watch_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+int stele_guard_watch(void *base, size_t byte_count, bool is_writable, uint64_t **out_is_cut)
+{
+    struct watch *watch;
+
+    pthread_mutex_lock(&watch_mutex);
+    for (watch = watches; watch && watch->first; watch = watch->next)
+        ;
+    if (!watch) {
+        watch = calloc(1, sizeof(*watch));
+        if (watch) {
+            watch->next = watches;
+            __atomic_store_n(&watches, watch, __ATOMIC_RELEASE);
+        }
+    }
+    if (watch) {
+        watch->is_cut = 0;
+        watch->last = (uintptr_t)base + (byte_count - 1);
+        watch->is_writable = is_writable;
+        __atomic_store_n(&watch->first, (uintptr_t)base, __ATOMIC_RELEASE);
+        *out_is_cut = &watch->is_cut;
+    }
+    pthread_mutex_unlock(&watch_mutex);
+    return watch ? STELE_OK : stele_fail(STELE_E_NOMEM, "out of memory to watch a map");
+}
+
+void stele_guard_unwatch(uint64_t *is_cut)
+{
+    struct watch *watch = (struct watch *)(void *)is_cut;
+
+    __atomic_store_n(&watch->first, 0, __ATOMIC_RELEASE);
+}
+
+/* Put zeros in the place of the page at @address if it is of a watched map. Async-signal-safe: two loads and a map. */
+static bool put_zeros(uintptr_t address)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+    for (struct watch *watch = __atomic_load_n(&watches, __ATOMIC_ACQUIRE); watch; watch = watch->next) {
+        uintptr_t first = __atomic_load_n(&watch->first, __ATOMIC_ACQUIRE);
+
+        if (!first || address < first || address > watch->last)
+            continue;
+        __atomic_store_n(&watch->is_cut, 1, __ATOMIC_RELEASE);
+        return mmap((void *)(address & ~(page - 1)), page, PROT_READ | (watch->is_writable ? PROT_WRITE : 0),
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+    }
+    return false;
+}
 
 /* What the kernel would have done with @signal, had we not been there. */
 static void take_default(int signal_number, const siginfo_t *info)
@@ -76,6 +143,8 @@ static void on_signal(int signal_number, siginfo_t *info, void *context)
             __builtin_longjmp(frame->resume, 1);
         }
     }
+    if (is_fault && put_zeros(address))
+        return;
     if ((previous.sa_flags & SA_SIGINFO) ||
         (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN))
         call_previous(signal_number, info, context);

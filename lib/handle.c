@@ -9,6 +9,12 @@ int stele_handle_forked(const struct stele *store)
                           "after fork", store->path);
 }
 
+int stele_handle_cut(const struct stele *store)
+{
+    return stele_fail(STELE_E_TRUNCATED, "%s: the file was cut under this handle; close it and restore the file from a "
+                      "backup", store->path);
+}
+
 int stele_handle_fault(struct stele *store, uint64_t offset, size_t byte_count)
 {
     struct stele_os_stat stat;

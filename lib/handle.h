@@ -88,6 +88,9 @@ static inline int stele_handle_check(const struct stele *store)
  */
 int stele_handle_copy(struct stele *store, uint64_t offset, void *out, size_t byte_count);
 
+/* Raise that the file was cut below its live region. */
+int stele_handle_cut(const struct stele *store);
+
 /* The code for a page of the file at @offset that could not be read: cut off or unreadable. */
 int stele_handle_fault(struct stele *store, uint64_t offset, size_t byte_count);
 

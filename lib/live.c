@@ -1,6 +1,7 @@
 #include "live.h"
 
 #include "error.h"
+#include "guard.h"
 #include "window.h"
 
 int stele_live_map(const struct stele_os_file *file, const struct stele_layout *layout, bool is_writable,
@@ -12,29 +13,31 @@ int stele_live_map(const struct stele_os_file *file, const struct stele_layout *
         return rc;
     if (stat.bytes < layout->live_offset + layout->live_bytes)
         return stele_fail(STELE_E_TRUNCATED, "the file ends at byte %" PRIu64 ", inside its live region", stat.bytes);
-    void *base;
-    rc = stele_window_map_words(file, layout->live_offset, (size_t)layout->live_bytes, is_writable, &base);
+    struct stele_live_map live = { .map_bytes = (size_t)layout->live_bytes, .fork_count = stele_os_fork_count() };
+    rc = stele_window_map_words(file, layout->live_offset, live.map_bytes, is_writable, &live.base);
     if (rc)
         return rc;
-    if (is_writable) {
-        /* A copied file may have a hole here: a full disk must be a code now, not a fault later. */
+    rc = stele_guard_watch(live.base, live.map_bytes, is_writable, &live.is_cut);
+    /* A copied file may have a hole here: a full disk must be a code now, not a fault later. */
+    if (!rc && is_writable)
         rc = stele_os_allocate(file, layout->live_offset, layout->live_bytes);
-        if (!rc)
-            rc = stele_os_populate(base, (size_t)layout->live_bytes);
-        if (rc) {
-            stele_window_unmap_alone(base, (size_t)layout->live_bytes);
-            return rc;
-        }
+    if (!rc && is_writable)
+        rc = stele_os_populate(live.base, live.map_bytes);
+    if (rc) {
+        stele_live_done(&live);
+        return rc;
     }
-    *out = (struct stele_live_map){ .words = base,
-                                    .stripes = (void *)((uint8_t *)base + STELE_LIVE_STRIPES_OFFSET),
-                                    .base = base, .map_bytes = (size_t)layout->live_bytes };
+    live.words = live.base;
+    live.stripes = (void *)((uint8_t *)live.base + STELE_LIVE_STRIPES_OFFSET);
+    *out = live;
     return STELE_OK;
 }
 
 void stele_live_done(struct stele_live_map *live)
 {
-    if (live->base)
+    if (live->is_cut)
+        stele_guard_unwatch(live->is_cut);
+    if (live->base && live->fork_count == stele_os_fork_count())
         stele_window_unmap_alone(live->base, live->map_bytes);
     memset(live, 0, sizeof(*live));
 }

@@ -21,8 +21,11 @@ void stele_handle_free(struct stele *store)
     stele_windows_done(&store->windows);
     stele_live_done(&store->live);
     stele_os_close(&store->file);
-    stele_os_condition_done(&store->turn_over);
-    stele_os_mutex_done(&store->mutex);
+    /* In a child of fork a thread of the parent may hold the one or wait for the other for ever. */
+    if (store->fork_count == stele_os_fork_count()) {
+        stele_os_condition_done(&store->turn_over);
+        stele_os_mutex_done(&store->mutex);
+    }
     stele_lookup_done(&store->checked);
     stele_entry_done(&store->entry);
     stele_schema_free(store->schema);

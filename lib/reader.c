@@ -139,6 +139,8 @@ int stele_reader_current(struct stele *store, const struct stele_reading **out)
 {
     const struct stele_reading *reading = reading_of(store);
     if (!stele_reader_is_current(store, reading)) {
+        if (stele_live_is_cut(&store->live))
+            return stele_handle_cut(store);
         int rc = attach_anew(store, reading);
         if (rc)
             return rc;
@@ -165,6 +167,8 @@ uint64_t stele_reader_count(const struct stele *store, const struct stele_readin
 
 static int out_of_range(const struct stele *store, uint64_t index, uint64_t count)
 {
+    if (stele_live_is_cut(&store->live))
+        return stele_handle_cut(store);
     return stele_fail(STELE_E_RANGE, "%s: record %" PRIu64 " does not exist: there are %" PRIu64, store->path, index,
                       count);
 }

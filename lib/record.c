@@ -55,7 +55,7 @@ int stele_read(struct stele *store, uint64_t first_index, size_t record_count, v
 
 uint64_t stele_count(const struct stele *store)
 {
-    if (!store)
+    if (!store || store->fork_count != stele_os_fork_count())
         return 0;
     struct stele *own = (struct stele *)(uintptr_t)store; /* looking anew changes nothing that a caller sees */
     const struct stele_reading *reading;

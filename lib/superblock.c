@@ -3,6 +3,10 @@
 #include "error.h"
 #include "hash.h"
 
+/* A read is not atomic against a slot that is being written: what does not verify is read again. */
+#define READ_TRIES 20u
+#define READ_PAUSE_US 500u
+
 enum verdict { VERDICT_BLANK, VERDICT_TORN, VERDICT_NEWER, VERDICT_GOOD };
 
 static bool is_hash_right(const struct stele_slot *slot)
@@ -104,12 +108,23 @@ int stele_superblock_read(const struct stele_os_file *file, struct stele_superbl
         return rc;
     if (stat.bytes == 0)
         return stele_fail(STELE_E_FORMAT, "not a stele store: the file is empty");
-    memset(slots, 0, sizeof(slots));
-    rc = stele_os_read(file, 0, slots, (size_t)stele_min(stat.bytes, sizeof(slots)));
-    if (rc)
-        return rc;
     uint32_t ruling = 0, damage = 0;
-    rc = stele_superblock_choose(slots, &ruling, &damage);
+    bool is_writing = true;
+    for (unsigned i = 0; i < READ_TRIES && is_writing; i++) {
+        if (i)
+            stele_os_sleep_us(READ_PAUSE_US);
+        /* Asked before: while nobody else can write a slot, what is read is what is there. */
+        rc = stele_os_is_writer_held(file, &is_writing);
+        memset(slots, 0, sizeof(slots));
+        if (!rc)
+            rc = stele_os_read(file, 0, slots, (size_t)stele_min(stat.bytes, sizeof(slots)));
+        if (rc)
+            return rc;
+        damage = 0;
+        rc = stele_superblock_choose(slots, &ruling, &damage);
+        if (!rc && !damage)
+            break;
+    }
     if (rc)
         return rc;
     struct stele_superblock superblock = { .slot = slots[ruling], .ruling = ruling, .damage = damage,

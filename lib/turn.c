@@ -109,15 +109,15 @@ static int look(struct stele *store)
     struct stele_live *words = store->live.words;
     stele_store(&words->holds.word, stele_load(&words->holds.word) + 1);
     stele_store(&words->wanted.word, 0);
-    int rc = STELE_OK;
-    if (stele_load_acquire(&words->state.word) != STELE_STATE_IDLE) {
+    int rc = check_file(store);
+    if (!rc && stele_live_is_cut(&store->live))
+        rc = stele_handle_cut(store);
+    if (!rc && stele_load_acquire(&words->state.word) != STELE_STATE_IDLE) {
         struct stele_recovery report;
         rc = stele_recover_make(store, false, &report);
     }
     if (!rc)
         rc = catch_up(store);
-    if (!rc)
-        rc = check_file(store);
     return rc;
 }
 

@@ -55,7 +55,8 @@ static void end(struct stele_txn *txn)
     txn_free(txn);
     /* Before the turn is given: who closes the store may be waiting for it. */
     __atomic_fetch_sub(&store->open_count, 1, __ATOMIC_RELEASE);
-    stele_turn_give(store);
+    if (store->fork_count == stele_os_fork_count())
+        stele_turn_give(store); /* in a child of fork the turn is the parent's */
 }
 
 void stele_abort(struct stele_txn *txn)
@@ -122,7 +123,9 @@ int stele_txn_set(struct stele_txn *txn, uint64_t index, const void *record)
         return stele_fail(STELE_E_USAGE, "stele_txn_set: txn and record must not be NULL");
     if (index >= txn->count)
         return out_of_range(txn, index);
-    int rc = make_room(txn, 1);
+    int rc = stele_handle_check(txn->store);
+    if (!rc)
+        rc = make_room(txn, 1);
     return rc ? rc : stage(txn, index, record);
 }
 
@@ -204,6 +207,9 @@ int stele_txn_get(struct stele_txn *txn, uint64_t index, void *out_record)
         memcpy(out_record, txn->records + *position * layout->record_bytes, (size_t)layout->record_bytes);
         return STELE_OK;
     }
+    int rc = stele_handle_check(txn->store);
+    if (rc)
+        return rc;
     if (index < txn->lowest)
         return stele_handle_copy(txn->store, stele_record_offset(layout, index), out_record,
                                  (size_t)layout->record_bytes);
@@ -338,7 +344,9 @@ int stele_commit(struct stele_txn *txn, enum stele_durability durability, uint64
 {
     if (!txn)
         return stele_fail(STELE_E_USAGE, "stele_commit: txn must not be NULL");
-    int rc = durability == STELE_DURABLE
+    int rc = stele_handle_check(txn->store);
+    if (!rc)
+        rc = durability == STELE_DURABLE
                  ? commit(txn, out_sequence)
                  : stele_fail(STELE_E_USAGE, "stele_commit: durability %d is not known", (int)durability);
     end(txn);

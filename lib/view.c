@@ -103,6 +103,8 @@ int stele_view_changed(const struct stele_view *view)
     const struct stele *store = pointer_of(hidden.store);
     if (!store)
         return stele_fail(STELE_E_USAGE, "stele_view_changed: the view is not open");
+    if (stele_handle_check(store))
+        return STELE_E_USAGE;
     /* What was read through the view was read before what is looked at here. */
     stele_fence_acquire();
     const struct stele_live *words = store->live.words;
@@ -130,6 +132,8 @@ int stele_view_copy(const struct stele_view *view, uint64_t first, size_t count,
     struct stele *store = pointer_of(hidden.store);
     if (!store || (count && !out))
         return stele_fail(STELE_E_USAGE, "stele_view_copy: the view is not open, or out is NULL");
+    if (stele_handle_check(store))
+        return STELE_E_USAGE;
     if (first > view->record_count || count > view->record_count - first)
         return stele_fail(STELE_E_RANGE, "record %" PRIu64 " and %zu more of a view of %" PRIu64, first, count,
                           view->record_count);
@@ -148,7 +152,7 @@ void stele_view_close(struct stele_view *view)
     struct stele *store = pointer_of(hidden.store);
     if (!store)
         return;
-    if (hidden.map)
+    if (hidden.map && store->fork_count == stele_os_fork_count())
         stele_window_unmap_alone(pointer_of(hidden.map), (size_t)hidden.map_bytes);
     __atomic_fetch_sub(&store->open_count, 1, __ATOMIC_RELEASE);
     memset(view, 0, sizeof(*view));

@@ -10,7 +10,8 @@ int stele_windows_init(struct stele_windows *windows, const struct stele_os_file
 {
     struct stele_windows fresh = { .file = file,
                                    .overlap_bytes = overlap_bytes,
-                                   .window_bytes = STELE_WINDOW_BYTES_MIN };
+                                   .window_bytes = STELE_WINDOW_BYTES_MIN,
+                                   .fork_count = stele_os_fork_count() };
     int rc;
 
     /* One level of the table spans the file as it is, the other one 4096 times that: room to grow. */
@@ -29,6 +30,7 @@ int stele_windows_init(struct stele_windows *windows, const struct stele_os_file
 void stele_windows_done(struct stele_windows *windows)
 {
     struct stele_window *window = windows->all;
+    bool is_ours = windows->fork_count == stele_os_fork_count();
 
     if (!windows->is_ready)
         return;
@@ -36,7 +38,8 @@ void stele_windows_done(struct stele_windows *windows)
     while (window) {
         struct stele_window *next = window->next;
 
-        stele_os_unmap((void *)(uintptr_t)window->bytes, (size_t)window->mapped_bytes);
+        if (is_ours)
+            stele_os_unmap((void *)(uintptr_t)window->bytes, (size_t)window->mapped_bytes);
         free(window);
         window = next;
     }
@@ -45,7 +48,9 @@ void stele_windows_done(struct stele_windows *windows)
         free(windows->tables[i]);
         windows->tables[i] = NULL;
     }
-    stele_os_mutex_done(&windows->mutex);
+    /* The parent may have been mapping when it forked. */
+    if (is_ours)
+        stele_os_mutex_done(&windows->mutex);
 }
 
 /* Fail unless the file reaches to the end of the stretch now; *@out_file_bytes is where it ends. */

@@ -36,6 +36,7 @@ struct stele_windows {
     struct stele_window **tables[STELE_WINDOW_TABLE_COUNT]; /* atomic; each of STELE_WINDOW_TABLE_COUNT */
     struct stele_window *all; /* every map ever made, for done */
     struct stele_os_mutex mutex; /* for making maps */
+    uint64_t fork_count; /* a child does not inherit maps: the addresses may be others' there */
     bool is_ready;
 };
 
