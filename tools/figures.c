@@ -297,7 +297,8 @@ static void rows_of(const struct settings *settings, uint64_t record_bytes, cons
         bare_s[round] = load_bare(bare_path, data, settings->bytes);
     }
     snprintf(what, sizeof(what), "bulk load, %" PRIu64 " bytes", record_bytes);
-    row(what, "ms/GiB", median(stele_s, 3) * 1e3 * 1073741824.0 / bytes, median(bare_s, 3) * 1e3 * 1073741824.0 / bytes);
+    row(what, "ms/GiB", median(stele_s, 3) * 1e3 * 1073741824.0 / bytes,
+        median(bare_s, 3) * 1e3 * 1073741824.0 / bytes);
     get_rows(settings, store_path, bare_path, record_bytes);
     set_rows(settings, store_path, record_bytes);
     unlink(store_path);

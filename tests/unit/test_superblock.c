@@ -194,7 +194,8 @@ static void every_flipped_bit_of_a_slot_is_noticed(void **state)
 
 /* ---- fields, with the hash repaired ---- */
 
-#define FIELD(name, is_fine) { #name, offsetof(struct stele_slot, name), sizeof(((struct stele_slot *)0)->name), is_fine }
+#define FIELD(name, is_fine) \
+    { #name, offsetof(struct stele_slot, name), sizeof(((struct stele_slot *)0)->name), is_fine }
 #define REGION(number, member, is_fine)                                                                      \
     { "region " #number " " #member,                                                                         \
       offsetof(struct stele_slot, regions) + (number) * sizeof(struct stele_region) +                        \
@@ -287,7 +288,8 @@ static void every_number_of_a_slot_at_every_boundary_is_taken_or_refused_with_a_
     unsigned taken = 0, refused = 0;
 
     for (size_t f = 0; f < COUNT_OF(fields); f++) {
-        uint64_t values[256], own = 0, mask = fields[f].bytes == 8 ? UINT64_MAX : (UINT64_C(1) << fields[f].bytes * 8) - 1;
+        uint64_t values[256], own = 0;
+        uint64_t mask = fields[f].bytes == 8 ? UINT64_MAX : (UINT64_C(1) << fields[f].bytes * 8) - 1;
         memcpy(&own, (const uint8_t *)&good + fields[f].offset, fields[f].bytes);
         size_t n = boundary_values(own, values);
         for (size_t i = 0; i < n; i++) {
