@@ -261,7 +261,9 @@ static int look_up(const struct stele_slot *slot, uint64_t sequence, uint64_t ap
     uint64_t oldest_known = UINT64_MAX;
     for (uint64_t i = 0; i < kept_count; i++) {
         const struct stele_history *entry = &slot->history[(slot->history_total - 1 - i) % STELE_HISTORY_COUNT];
-        if (sequence > entry->last_kept && sequence < entry->first_new)
+        /* A recovery's own number, the last before first_new, is what empty commits behind it answered: it is there. */
+        uint64_t gap_end = entry->kind == STELE_RECOVERY_FORCED ? entry->first_new : entry->first_new - 1;
+        if (sequence > entry->last_kept && sequence < gap_end)
             return stele_fail(STELE_E_ABSENT, "commit %" PRIu64 " is not in the store", sequence);
         oldest_known = stele_min(oldest_known, entry->last_kept);
     }
