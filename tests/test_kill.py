@@ -9,11 +9,10 @@ import re
 import signal
 import struct
 import subprocess
-import tempfile
 import time
 import unittest
 
-from killing import SEED, SPARSE, Claim, Life, Refused, Shape, judge, kill_recovery, scaled, writer
+from killing import SEED, SPARSE, Claim, Life, Refused, Shape, fast_folder, judge, kill_recovery, scaled, writer
 from steletool import STELE, WAIT_S_MAX, SteleCase
 
 MIB = 1 << 20
@@ -29,12 +28,7 @@ SHAPES = [(64, SMALLEST, 0), (1, SMALLEST, SPARSE), (512, MIB, SPARSE), (7, SMAL
 class KillCase(SteleCase):
     def setUp(self):
         super().setUp()
-        self.fast_folder = self.folder
-        room = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
-        if room and room.f_bavail * room.f_frsize > 512 * MIB:
-            folder = tempfile.TemporaryDirectory(prefix="stele-kill-", dir="/dev/shm")
-            self.addCleanup(folder.cleanup)
-            self.fast_folder = folder.name
+        self.fast_folder = fast_folder(self)
         print("STELE_SEED=%d" % SEED, flush=True)
         self.rng = random.Random("%d %s" % (SEED, self.id()))
         self.kill_count = self.inside_count = self.replayed_count = self.cut_count = 0

@@ -6,9 +6,9 @@
  *
  * LOW operations were acknowledged, and LOW to HIGH (at most one more) may be there, whole or not at all. The
  * sequences are of the commits of LOW and HIGH, 0 where there is none in this session; CAPACITY was promised.
- * look opens read-only and proves that not a byte of the file moved; recover does that too, then opens for writing
- * and dies, recovers again, and proves that nothing changes any more. Prints `found NUMBER entries NUMBER` and ends
- * with 0, or says what is wrong and ends with 1.
+ * look opens read-only and proves that not a byte of the file moved; recover does that too, then opens for
+ * writing and dies, recovers again, and proves that nothing changes any more. Prints `found NUMBER entries
+ * NUMBER` and ends with 0, or says what is wrong and ends with 1.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -56,7 +56,7 @@ struct bytes {
 
 static struct bytes read_bytes(const char *path, uint64_t offset, uint64_t length)
 {
-    struct bytes bytes = { .length = 0 };
+    struct bytes bytes = {.length = 0};
     struct stat status;
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0 || fstat(descriptor, &status))
@@ -148,7 +148,8 @@ static void check_gets(struct stele *store, const uint8_t *records, uint64_t cou
 }
 
 /* Which of the two states the store is in. */
-static const struct work *find_state(const struct claim *claim, struct stele *store, const struct stele_info *info)
+static const struct work *find_state(const struct claim *claim, struct stele *store,
+                                     const struct stele_info *info)
 {
     const size_t record_bytes = (size_t)claim->low.shape.record_bytes;
     uint64_t count = stele_count(store);
@@ -172,7 +173,8 @@ static const struct work *find_state(const struct claim *claim, struct stele *st
 static void check_outcomes(const struct claim *claim, struct stele *store, const struct work *found)
 {
     if (claim->low_sequence)
-        expect(stele_outcome(store, claim->low_sequence), STELE_OK, "outcome of the last acknowledged commit");
+        expect(stele_outcome(store, claim->low_sequence), STELE_OK,
+               "outcome of the last acknowledged commit");
     if (!claim->high_sequence || claim->high.done == claim->low.done)
         return;
     int rc = stele_outcome(store, claim->high_sequence);
@@ -183,7 +185,8 @@ static void check_outcomes(const struct claim *claim, struct stele *store, const
 }
 
 /* All that can be asked of an open store. */
-static const struct work *check_store(const struct claim *claim, struct stele *store, uint64_t *out_entry_count)
+static const struct work *check_store(const struct claim *claim, struct stele *store,
+                                      uint64_t *out_entry_count)
 {
     struct stele_info info = STELE_INFO_INIT;
     struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
@@ -254,8 +257,8 @@ static void recover(const struct claim *claim, const struct work *found)
     struct bytes records = read_bytes(claim->path, info.records_offset, info.count * info.record_bytes);
     struct bytes sums = read_bytes(claim->path, info.sums_offset, blocks * 8);
     expect(stele_recover(claim->path, NULL, &report), STELE_OK, "recover again");
-    if (report.kind != STELE_RECOVERY_NONE || report.entry_count || report.restored_count || report.damaged_count ||
-        report.count != info.count)
+    if (report.kind != STELE_RECOVERY_NONE || report.entry_count || report.restored_count ||
+        report.damaged_count || report.count != info.count)
         refuse("the second recovery found something to do: %" PRIu64 " entries", report.entry_count);
     struct bytes records_again = read_bytes(claim->path, info.records_offset, info.count * info.record_bytes);
     struct bytes sums_again = read_bytes(claim->path, info.sums_offset, blocks * 8);
@@ -273,8 +276,8 @@ int main(int count, char **words)
     uint64_t numbers[5], entry_count;
     for (unsigned i = 0; i < 5; i++)
         numbers[i] = strtoull(words[7 + i], NULL, 10);
-    struct claim claim = { .path = words[2], .low_sequence = numbers[2], .high_sequence = numbers[3],
-                           .capacity = numbers[4] };
+    struct claim claim = {
+        .path = words[2], .low_sequence = numbers[2], .high_sequence = numbers[3], .capacity = numbers[4]};
     work_init(&claim.low, &shape, numbers[0]);
     work_init(&claim.high, &shape, numbers[1]);
     const struct work *found = look(&claim, &entry_count);

@@ -1,6 +1,6 @@
 /*
- * The process that is killed. It tells through its standard output, note by note, what it is about to do and what it
- * was told is done.
+ * The process that is killed. It tells through its standard output, note by note, what it is about to do and
+ * what it was told is done.
  *
  *     kill_writer create PATH SHAPE CAPACITY FLAGS    make an empty store
  *     kill_writer run PATH SHAPE DONE                 go on behind operation DONE until killed
@@ -9,7 +9,8 @@
  *     kill_writer fill PATH SHAPE DONE N              make N operations, close
  *     kill_writer recover PATH SHAPE                  announce, recover, close
  *     kill_writer one PATH SHAPE DONE [N]             make N operations (1) between two marks
- *     kill_writer grow|checkpoint|open|resize PATH SHAPE   do that between two marks
+ *     kill_writer grow|checkpoint PATH SHAPE DONE N   make N operations, then do that between two marks
+ *     kill_writer open|resize PATH SHAPE              do that between two marks
  *     kill_writer made PATH SHAPE CAPACITY FLAGS      create between two marks
  *
  * SHAPE is four words: see work_shape_read. A mark is a call of getppid, for strace.
@@ -22,7 +23,10 @@
 #include "stele.h"
 #include "work.h"
 
-static void mark(void) { (void)getppid(); }
+static void mark(void)
+{
+    (void)getppid();
+}
 
 static void tell(const struct work_note *notes, size_t note_count)
 {
@@ -33,7 +37,8 @@ static void tell(const struct work_note *notes, size_t note_count)
 
 static void tell_one(uint64_t mark_of_note, uint64_t number, uint64_t sequence, uint64_t capacity)
 {
-    struct work_note note = { .mark = mark_of_note, .number = number, .sequence = sequence, .capacity = capacity };
+    struct work_note note = {
+        .mark = mark_of_note, .number = number, .sequence = sequence, .capacity = capacity};
     tell(&note, 1);
 }
 
@@ -53,10 +58,10 @@ static struct stele *open_for_writing(const char *path)
     return store;
 }
 
-static struct stele *create(const char *path, const struct work_shape *shape, uint64_t capacity, uint64_t flags,
-                            bool is_marked)
+static struct stele *create(const char *path, const struct work_shape *shape, uint64_t capacity,
+                            uint64_t flags, bool is_marked)
 {
-    struct stele_field body = { .name = "body", .type = STELE_BYTES, .bytes = (uint32_t)shape->record_bytes };
+    struct stele_field body = {.name = "body", .type = STELE_BYTES, .bytes = (uint32_t)shape->record_bytes};
     struct stele_options options = STELE_OPTIONS_INIT;
     struct stele_schema *schema;
     struct stele *store;
@@ -93,8 +98,9 @@ static void make_ready(struct work *work, struct ahead *ahead)
         work_plan(work, op);
         ahead->images[i] = work_images(work, op);
         ahead->sequence += work_is_commit(op);
-        ahead->notes[i] = (struct work_note){ .mark = WORK_NOTE_BEGIN, .number = work->done + 1,
-                                              .sequence = work_is_commit(op) ? ahead->sequence : 0 };
+        ahead->notes[i] = (struct work_note){.mark = WORK_NOTE_BEGIN,
+                                             .number = work->done + 1,
+                                             .sequence = work_is_commit(op) ? ahead->sequence : 0};
         work_apply(work, op);
     }
 }
@@ -102,7 +108,7 @@ static void make_ready(struct work *work, struct ahead *ahead)
 /* Acknowledge and begin the next in one breath: between the two there is nothing to be killed in. */
 static void tell_done(struct ahead *ahead, unsigned i, uint64_t capacity)
 {
-    struct work_note notes[2] = { ahead->notes[i] };
+    struct work_note notes[2] = {ahead->notes[i]};
     notes[0].mark = WORK_NOTE_ACK;
     notes[0].capacity = capacity;
     if (i + 1 < AHEAD_COUNT) {
@@ -129,7 +135,8 @@ static void run(const char *path, const struct work_shape *shape, uint64_t done,
         for (unsigned i = 0; i < AHEAD_COUNT; i++) {
             if (bug == BUG_EARLY)
                 tell_done(&ahead, i, capacity);
-            work_make(shape, &ahead.ops[i], ahead.notes[i].number, ahead.images[i], store, capacity, bug == BUG_TORN);
+            work_make(shape, &ahead.ops[i], ahead.notes[i].number, ahead.images[i], store, capacity,
+                      bug == BUG_TORN);
             if (ahead.ops[i].way == WORK_BY_RESERVE)
                 capacity = info_of(store).capacity;
             if (bug != BUG_EARLY)
@@ -162,32 +169,59 @@ static void make(const char *path, const struct work_shape *shape, uint64_t done
     work_done(&work);
 }
 
-static void do_marked(const char *verb, const char *path, const struct work_shape *shape)
+/* Make @n operations and leave them in the journal. */
+static struct stele *open_and_make(const char *path, const struct work_shape *shape, uint64_t done,
+                                   uint64_t n)
+{
+    struct work work;
+    work_init(&work, shape, done);
+    struct stele *store = open_for_writing(path);
+    uint64_t capacity = info_of(store).capacity;
+    for (uint64_t i = 0; i < n; i++) {
+        struct work_op op;
+        work_plan(&work, &op);
+        uint8_t *images = work_images(&work, &op);
+        work_make(shape, &op, work.done + 1, images, store, capacity, false);
+        free(images);
+        work_apply(&work, &op);
+    }
+    work_done(&work);
+    return store;
+}
+
+static void resize_marked(const char *path, const struct work_shape *shape)
 {
     struct stele_options options = STELE_OPTIONS_INIT;
-    struct stele *store = NULL;
-    uint64_t capacity = 0;
-    if (strcmp(verb, "resize") == 0) {
-        work_check(stele_open(path, NULL, &store), "open");
-        options.capacity_records = info_of(store).capacity * 3;
-        options.journal_bytes = shape->journal_bytes * 2;
-        work_check(stele_close(store), "close");
-        mark();
-        work_check(stele_resize(path, &options), "resize");
-        mark();
-        return;
-    }
-    if (strcmp(verb, "open") == 0)
-        mark();
-    store = open_for_writing(path);
-    capacity = info_of(store).capacity;
-    if (strcmp(verb, "open") != 0)
-        mark();
-    if (strcmp(verb, "grow") == 0)
-        work_check(stele_reserve(store, capacity + 1), "reserve");
-    else if (strcmp(verb, "checkpoint") == 0)
-        work_check(stele_checkpoint(store), "checkpoint");
+    struct stele *store;
+    work_check(stele_open(path, NULL, &store), "open");
+    options.capacity_records = info_of(store).capacity * 3;
+    options.journal_bytes = shape->journal_bytes * 2;
+    work_check(stele_close(store), "close");
     mark();
+    work_check(stele_resize(path, &options), "resize");
+    mark();
+}
+
+static void do_marked(const char *verb, const char *path, const struct work_shape *shape, uint64_t done,
+                      uint64_t n)
+{
+    struct stele *store;
+    if (strcmp(verb, "open") == 0) {
+        mark();
+        store = open_for_writing(path);
+        mark();
+    } else {
+        store = open_and_make(path, shape, done, n);
+        uint64_t capacity = info_of(store).capacity;
+        mark();
+        if (strcmp(verb, "grow") == 0)
+            work_check(stele_reserve(store, capacity + 1), "reserve");
+        else if (strcmp(verb, "checkpoint") == 0)
+            work_check(stele_checkpoint(store), "checkpoint");
+        else
+            work_die("no such verb");
+        mark();
+    }
     work_check(stele_close(store), "close");
 }
 
@@ -219,7 +253,9 @@ int main(int count, char **words)
         make(path, &shape, first, second, *verb == 'o');
     else if (strcmp(verb, "recover") == 0)
         recover(path);
+    else if (strcmp(verb, "resize") == 0)
+        resize_marked(path, &shape);
     else
-        do_marked(verb, path, &shape);
+        do_marked(verb, path, &shape, first, second);
     return 0;
 }

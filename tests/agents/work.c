@@ -11,7 +11,7 @@
 #define ENTRY_RECORDS_MAX 100u
 #define COUNT_FLOOR 24u
 #define COUNT_CEILING 3000u
-#define FILE_BYTES_MAX (UINT64_C(48) << 20)   /* growth ends here */
+#define FILE_BYTES_MAX (UINT64_C(48) << 20) /* growth ends here */
 
 _Noreturn void work_die(const char *text)
 {
@@ -46,9 +46,11 @@ static uint64_t number_of(const char *text)
 
 struct work_shape work_shape_read(char *const words[])
 {
-    static const char *const kinds[] = { "append", "bulk", "set", "many", "count", "growth", "mixed", "hundred" };
-    struct work_shape shape = { .record_bytes = number_of(words[1]), .journal_bytes = number_of(words[2]),
-                                .seed = number_of(words[3]) };
+    static const char *const kinds[] = {"append", "bulk",   "set",   "many",
+                                        "count",  "growth", "mixed", "hundred"};
+    struct work_shape shape = {.record_bytes = number_of(words[1]),
+                               .journal_bytes = number_of(words[2]),
+                               .seed = number_of(words[3])};
     for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (strcmp(words[0], kinds[i]) == 0) {
             shape.kind = (enum work_kind)i;
@@ -67,10 +69,12 @@ void work_record(const struct work_shape *shape, uint64_t index, uint64_t versio
         memset(out, 0, bytes);
         return;
     }
-    uint64_t word = (version ^ shape->seed) * UINT64_C(0x9e3779b97f4a7c15) + index * UINT64_C(0xbf58476d1ce4e5b9);
+    uint64_t word =
+        (version ^ shape->seed) * UINT64_C(0x9e3779b97f4a7c15) + index * UINT64_C(0xbf58476d1ce4e5b9);
     for (size_t at = 0; at < bytes; at += 8) {
         uint64_t mixed = (word ^ (word >> 29)) * UINT64_C(0x94d049bb133111eb);
-        mixed = mixed >> 56 | mixed << 8; /* the top byte is the best mixed one, and a record may have no other */
+        mixed =
+            mixed >> 56 | mixed << 8; /* the top byte is the best mixed one, and a record may have no other */
         memcpy(out + at, &mixed, bytes - at < 8 ? bytes - at : 8);
         word += UINT64_C(0x2545f4914f6cdd1d);
     }
@@ -78,8 +82,14 @@ void work_record(const struct work_shape *shape, uint64_t index, uint64_t versio
 
 /* ---- planning ---- */
 
-static uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
-static uint64_t greater(uint64_t a, uint64_t b) { return a > b ? a : b; }
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+static uint64_t greater(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
 
 static uint64_t logged_records(const struct work_shape *shape)
 {
@@ -89,12 +99,13 @@ static uint64_t logged_records(const struct work_shape *shape)
 /* How many scattered records one entry of the smallest half of the ring holds, with their sums. */
 static uint64_t entry_records(const struct work_shape *shape)
 {
-    return lesser(greater((shape->journal_bytes - 4096 - 700) / (shape->record_bytes + 96), 1), ENTRY_RECORDS_MAX);
+    return lesser(greater((shape->journal_bytes - 4096 - 700) / (shape->record_bytes + 96), 1),
+                  ENTRY_RECORDS_MAX);
 }
 
 static void add_step(struct work_op *op, enum work_verb verb, uint64_t first, uint64_t n, uint64_t stride)
 {
-    op->steps[op->step_count++] = (struct work_step){ .verb = verb, .first = first, .n = n, .stride = stride };
+    op->steps[op->step_count++] = (struct work_step){.verb = verb, .first = first, .n = n, .stride = stride};
 }
 
 static uint64_t bulk_records(const struct work_shape *shape, uint64_t chance)
@@ -151,7 +162,7 @@ void work_plan(const struct work *work, struct work_op *out)
     const struct work_shape *shape = &work->shape;
     uint64_t chance = work_mix(shape->seed, work->done + 1);
     enum work_kind kind = shape->kind;
-    *out = (struct work_op){ .way = WORK_BY_CALL };
+    *out = (struct work_op){.way = WORK_BY_CALL};
     if (work->count > ceiling(shape)) {
         add_step(out, WORK_STEP_COUNT, 0, work->count / 3, 0);
         return;
@@ -161,7 +172,8 @@ void work_plan(const struct work *work, struct work_op *out)
         return;
     }
     if (kind == WORK_MIXED) {
-        static const enum work_kind mixture[] = { WORK_APPEND, WORK_BULK, WORK_SET, WORK_MANY, WORK_COUNT, WORK_MIXED };
+        static const enum work_kind mixture[] = {WORK_APPEND, WORK_BULK,  WORK_SET,
+                                                 WORK_MANY,   WORK_COUNT, WORK_MIXED};
         kind = mixture[(chance >> 48) % (sizeof(mixture) / sizeof(mixture[0]))];
     }
     if (kind == WORK_APPEND) {
@@ -187,7 +199,10 @@ void work_plan(const struct work *work, struct work_op *out)
     }
 }
 
-bool work_is_commit(const struct work_op *op) { return op->way == WORK_BY_CALL || op->way == WORK_BY_TRANSACTION; }
+bool work_is_commit(const struct work_op *op)
+{
+    return op->way == WORK_BY_CALL || op->way == WORK_BY_TRANSACTION;
+}
 
 uint8_t *work_images(const struct work *work, const struct work_op *op)
 {
@@ -206,7 +221,8 @@ uint8_t *work_images(const struct work *work, const struct work_op *op)
         }
         bool is_append = step->verb == WORK_STEP_APPEND;
         for (uint64_t k = 0; k < step->n; k++, at += bytes)
-            work_record(&work->shape, is_append ? count + k : step->first + k * step->stride, work->done + 1, at);
+            work_record(&work->shape, is_append ? count + k : step->first + k * step->stride, work->done + 1,
+                        at);
         count += is_append ? step->n : 0;
     }
     return images;
@@ -247,7 +263,7 @@ void work_apply(struct work *work, const struct work_op *op)
 
 void work_init(struct work *work, const struct work_shape *shape, uint64_t done)
 {
-    *work = (struct work){ .shape = *shape };
+    *work = (struct work){.shape = *shape};
     while (work->done < done) {
         struct work_op op;
         work_plan(work, &op);
@@ -258,7 +274,7 @@ void work_init(struct work *work, const struct work_shape *shape, uint64_t done)
 void work_done(struct work *work)
 {
     free(work->versions);
-    *work = (struct work){ .done = 0 };
+    *work = (struct work){.done = 0};
 }
 
 /* ---- in the store ---- */
@@ -266,7 +282,7 @@ void work_done(struct work *work)
 static void make_by_transaction(const struct work_shape *shape, const struct work_op *op, uint64_t number,
                                 const uint8_t *images, struct stele *store, bool is_torn)
 {
-    uint8_t user[64] = { 0 };
+    uint8_t user[64] = {0};
     struct stele_txn *txn;
     work_check(stele_begin(store, &txn), "begin");
     for (size_t i = 0; i < op->step_count; i++) {
@@ -301,8 +317,8 @@ static void make_sets(const struct work_step *step, const uint8_t *images, struc
     work_check(stele_set_many(store, indexes, (size_t)step->n, images), "set_many");
 }
 
-void work_make(const struct work_shape *shape, const struct work_op *op, uint64_t number, const uint8_t *images,
-               struct stele *store, uint64_t capacity, bool is_torn)
+void work_make(const struct work_shape *shape, const struct work_op *op, uint64_t number,
+               const uint8_t *images, struct stele *store, uint64_t capacity, bool is_torn)
 {
     const struct work_step *step = &op->steps[0];
     if (op->way == WORK_BY_TRANSACTION) {

@@ -1,12 +1,14 @@
 /*
- * Work: what the writers of the kill tests do, operation by operation, and what the store must hold after each.
+ * Work: what the writers of the kill tests do, operation by operation, and what the store must hold after
+ * each.
  *
- * Operation k follows from the shape and from what k - 1 operations left, and from nothing else. So a number says
- * all about a state: the judge makes the same operations in memory and knows every byte.
+ * Operation k follows from the shape and from what k - 1 operations left, and from nothing else. So a number
+ * says all about a state: the judge makes the same operations in memory and knows every byte.
  *
  * Invariants
  *  1. An operation is one commit, or none (reserve, checkpoint).
- *  2. Record @index written by operation @version has the bytes that work_record gives; version 0 means zeros.
+ *  2. Record @index written by operation @version has the bytes that work_record gives; version 0 means
+ * zeros.
  */
 #ifndef WORK_H
 #define WORK_H
@@ -17,7 +19,16 @@
 
 struct stele;
 
-enum work_kind { WORK_APPEND, WORK_BULK, WORK_SET, WORK_MANY, WORK_COUNT, WORK_GROWTH, WORK_MIXED, WORK_HUNDRED };
+enum work_kind {
+    WORK_APPEND,
+    WORK_BULK,
+    WORK_SET,
+    WORK_MANY,
+    WORK_COUNT,
+    WORK_GROWTH,
+    WORK_MIXED,
+    WORK_HUNDRED
+};
 
 struct work_shape {
     enum work_kind kind;
@@ -44,7 +55,7 @@ struct work_op {
 
 struct work {
     struct work_shape shape;
-    uint64_t done;         /* operations */
+    uint64_t done; /* operations */
     uint64_t count;
     uint64_t user_version; /* the last transaction's */
     uint32_t *versions;    /* of the records below count */
@@ -74,11 +85,11 @@ uint8_t *work_images(const struct work *work, const struct work_op *op);
 /* Make @op in memory. */
 void work_apply(struct work *work, const struct work_op *op);
 /*
- * Make @op, operation @number, in @store, which has room for @capacity; what went wrong ends the process. @is_torn: as
- * several commits, which a judge has to notice.
+ * Make @op, operation @number, in @store, which has room for @capacity; what went wrong ends the process.
+ * @is_torn: as several commits, which a judge has to notice.
  */
-void work_make(const struct work_shape *shape, const struct work_op *op, uint64_t number, const uint8_t *images,
-               struct stele *store, uint64_t capacity, bool is_torn);
+void work_make(const struct work_shape *shape, const struct work_op *op, uint64_t number,
+               const uint8_t *images, struct stele *store, uint64_t capacity, bool is_torn);
 
 void work_record(const struct work_shape *shape, uint64_t index, uint64_t version, uint8_t *out);
 uint64_t work_mix(uint64_t a, uint64_t b);
