@@ -206,33 +206,63 @@ static int check_blocks(struct verify *verify)
     return rc;
 }
 
-/* Bytes that must be zero: behind the schema, and between the records and the sums. */
-static int check_slack(struct verify *verify)
+/* Bytes that must be zero: behind the schema, between the records and the sums, and behind the sums. */
+static int look_at_slack(struct verify *verify, const struct stele_superblock *now, bool *out_is_zero)
 {
     uint8_t bytes[4096];
-    struct stele_superblock now;
-    int rc = stele_superblock_read(&verify->store->file, &now);
-    if (rc)
-        return rc;
-    const struct stele_layout *layout = &now.layout;
-    uint64_t schema_end = layout->schema_offset + now.slot.schema_bytes;
+    const struct stele_layout *layout = &now->layout;
+    uint64_t schema_end = layout->schema_offset + now->slot.schema_bytes;
     uint64_t records_end = layout->records_offset + layout->capacity * layout->record_bytes;
+    /* The least that the format promises: a header that lies may put the regions any distance apart. */
     const struct { uint64_t from, to; } slack[] = {
-        { schema_end, layout->schema_offset + layout->schema_room_bytes },
-        { records_end, layout->sums_offset },
+        { schema_end, layout->schema_offset + stele_min(layout->schema_room_bytes, STELE_SCHEMA_BYTES_MAX) },
+        { records_end, stele_min(stele_round_up(records_end, STELE_REGION_ALIGN), layout->sums_offset) },
+        { layout->sums_offset + layout->sums_bytes, layout->file_bytes },
     };
-    for (unsigned i = 0; i < 2; i++) {
+    *out_is_zero = true;
+    for (unsigned i = 0; i < sizeof(slack) / sizeof(slack[0]); i++) {
         for (uint64_t at = slack[i].from; at < slack[i].to;) {
             size_t n = (size_t)stele_min(sizeof(bytes), slack[i].to - at);
-            rc = stele_os_read(&verify->store->file, at, bytes, n);
+            int rc = stele_os_read(&verify->store->file, at, bytes, n);
             if (rc && !is_unreadable(rc))
                 return rc;
             if (!rc && !stele_is_zero(bytes, n))
-                verify->report.file_damage |= STELE_FILE_DAMAGE_SLACK;
+                *out_is_zero = false;
             at += n;
         }
     }
     return STELE_OK;
+}
+
+static int check_slack(struct verify *verify)
+{
+    struct stele_superblock before, after;
+    bool is_zero = true;
+    int rc = stele_superblock_read(&verify->store->file, &after);
+    do {
+        before = after;
+        if (!rc)
+            rc = look_at_slack(verify, &before, &is_zero);
+        if (!rc)
+            rc = stele_superblock_read(&verify->store->file, &after);
+        /* Records may take that space as soon as a growth has moved the sums. */
+    } while (!rc && !is_zero && before.slot.layout_version != after.slot.layout_version);
+    if (!rc && !is_zero)
+        verify->report.file_damage |= STELE_FILE_DAMAGE_SLACK;
+    return rc;
+}
+
+/* What of the file is damaged though all records are good. */
+static int fail_file_damage(const struct verify *verify)
+{
+    uint32_t damage = verify->report.file_damage;
+    uint32_t slots = damage & (STELE_FILE_DAMAGE_SLOT_A | STELE_FILE_DAMAGE_SLOT_B);
+    const char *slot = slots == 0 ? "" : slots == STELE_FILE_DAMAGE_SLOT_A ? "header slot A is damaged"
+                       : slots == STELE_FILE_DAMAGE_SLOT_B                 ? "header slot B is damaged"
+                                                                           : "both header slots were damaged";
+    const char *slack = damage & STELE_FILE_DAMAGE_SLACK ? "space between regions that must be zero is not" : "";
+    return stele_fail(STELE_E_DAMAGED, "%s: %s%s%s; the records are good", verify->store->path, slot,
+                      *slot && *slack ? ", and " : "", slack);
 }
 
 int stele_verify(struct stele *store, const struct stele_verify_options *options, struct stele_verify_report *out)
@@ -266,10 +296,5 @@ int stele_verify(struct stele *store, const struct stele_verify_options *options
     if (verify.report.damaged_count)
         return stele_fail(STELE_E_DAMAGED, "%s: %" PRIu64 " of %" PRIu64 " blocks are damaged", store->path,
                           verify.report.damaged_count, verify.report.block_count);
-    if (verify.report.file_damage)
-        return stele_fail(STELE_E_DAMAGED, "%s: %s%s%s damaged; the records are good", store->path,
-                          verify.report.file_damage & STELE_FILE_DAMAGE_SLOT_A ? "header slot A is " : "",
-                          verify.report.file_damage & STELE_FILE_DAMAGE_SLOT_B ? "header slot B is " : "",
-                          verify.report.file_damage & STELE_FILE_DAMAGE_SLACK ? "zero space between regions is " : "");
-    return STELE_OK;
+    return verify.report.file_damage ? fail_file_damage(&verify) : STELE_OK;
 }
