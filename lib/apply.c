@@ -46,44 +46,42 @@ int stele_apply_allocate(struct stele *store, uint64_t index, uint64_t record_co
     return stele_os_allocate(&store->file, first, stele_min(end, layout->file_bytes) - first);
 }
 
-/* How many images from @from on are neighbours both in the ring and in the store. */
-static size_t run_of(const struct stele_images *images, size_t from, uint64_t record_bytes)
+/* What images @first and following will be stored to: records, or whole blocks. */
+static int allocate_images(struct stele *store, uint64_t first, uint64_t n, bool is_words)
 {
-    size_t n = 1;
-    while (from + n < images->count && n * record_bytes < BATCH_BYTES &&
-           images->list[from + n].index == images->list[from].index + n &&
-           images->list[from + n].value == images->list[from].value + n * record_bytes)
-        n++;
-    return n;
+    const struct stele_layout *layout = &store->superblock.layout;
+    if (!is_words)
+        return stele_apply_allocate(store, first, n);
+    uint64_t index = stele_block_first(layout, first);
+    return stele_apply_allocate(store, index, stele_min(n * layout->records_per_block, layout->capacity - index));
 }
 
-static int apply_record_images(struct stele *store, const struct stele_images *images)
+/* One run of images out of the ring, in batches: records, or words where @is_words. */
+static int apply_run(struct stele *store, const struct stele_run *run, uint64_t stride, bool is_words, uint8_t *batch)
 {
-    const uint64_t record_bytes = store->fixed.record_bytes;
-    uint8_t *bytes = malloc((size_t)(BATCH_BYTES + record_bytes));
-    int rc = bytes ? STELE_OK : stele_fail(STELE_E_NOMEM, "out of memory to replay the journal");
-    for (size_t i = 0, n; i < images->count && !rc; i += n) {
-        n = run_of(images, i, record_bytes);
-        rc = stele_os_read(&store->file, store->fixed.journal_offset + images->list[i].value, bytes,
-                           (size_t)(n * record_bytes));
+    int rc = STELE_OK;
+    for (uint64_t at = 0, n; at < run->n && !rc; at += n) {
+        n = stele_min(stele_max(BATCH_BYTES / stride, 1), run->n - at);
+        rc = stele_os_read(&store->file, store->fixed.journal_offset + run->place + at * stride, batch,
+                           (size_t)(n * stride));
         if (!rc)
-            rc = stele_apply_allocate(store, images->list[i].index, n);
+            rc = allocate_images(store, run->first + at, n, is_words);
         if (!rc)
-            rc = stele_apply_records(store, images->list[i].index, bytes, n);
+            rc = is_words ? stele_apply_words(store, run->first + at, (const void *)batch, n)
+                          : stele_apply_records(store, run->first + at, batch, n);
     }
-    free(bytes);
     return rc;
 }
 
 int stele_apply_replay(struct stele *store, const struct stele_replay *replay)
 {
-    int rc = apply_record_images(store, &replay->records);
-    for (size_t i = 0; i < replay->words.count && !rc; i++) {
-        const struct stele_image *word = &replay->words.list[i];
-        rc = stele_apply_allocate(store, stele_block_first(&store->fixed, word->index), 1);
-        if (!rc)
-            rc = stele_apply_words(store, word->index, &word->value, 1);
-    }
+    uint8_t *batch = malloc((size_t)stele_max(BATCH_BYTES, store->fixed.record_bytes));
+    int rc = batch ? STELE_OK : stele_fail(STELE_E_NOMEM, "out of memory to replay the journal");
+    for (size_t i = 0; i < replay->records.count && !rc; i++)
+        rc = apply_run(store, &replay->records.list[i], replay->records.stride, false, batch);
+    for (size_t i = 0; i < replay->words.count && !rc; i++)
+        rc = apply_run(store, &replay->words.list[i], replay->words.stride, true, batch);
+    free(batch);
     return rc;
 }
 
@@ -92,10 +90,10 @@ int stele_apply_reduce(struct stele *store, const struct stele_slot *slot, uint6
 {
     struct stele_walk walk;
     stele_walk_init(&walk, &store->file, &store->superblock.layout, slot);
-    stele_replay_init(out, slot, store->writer_id);
+    stele_replay_init(out, &store->superblock.layout, slot, store->writer_id);
     int rc = stele_replay_walk(out, &walk, last_sequence);
     if (!rc)
-        stele_replay_finish(out, &store->superblock.layout);
+        rc = stele_replay_finish(out, &store->superblock.layout);
     stele_walk_done(&walk);
     return rc;
 }

@@ -55,12 +55,17 @@ static int compute_block(struct stele *store, struct stele_commit_plan *plan, ui
     return add_word(plan, block, stele_block_word_after(store, block, word, old_count, new_count));
 }
 
+static bool is_count_moved(const struct stele_commit_plan *plan)
+{
+    return plan->new_count != plan->old_count || plan->lowest != plan->old_count;
+}
+
 /* Blocks that the count alone changes: the one that it cuts, or the one that it fills up. */
 static uint64_t edge_block(const struct stele *store, const struct stele_commit_plan *plan)
 {
     uint64_t edge = stele_min(plan->lowest, plan->new_count);
-    bool is_moved = plan->new_count != plan->old_count || plan->lowest != plan->old_count;
-    return is_moved && edge % store->fixed.records_per_block ? stele_block_of(&store->fixed, edge) : UINT64_MAX;
+    bool is_inside = edge % store->fixed.records_per_block != 0;
+    return is_count_moved(plan) && is_inside ? stele_block_of(&store->fixed, edge) : UINT64_MAX;
 }
 
 int stele_commit_compute(struct stele *store, struct stele_commit_plan *plan)
@@ -96,16 +101,38 @@ static size_t word_run(const struct stele_commit_plan *plan, size_t from)
     return n;
 }
 
-uint64_t stele_commit_entry_bytes(const struct stele *store, const struct stele_commit_plan *plan,
-                                  uint64_t word_count)
+/* What the words take, in the order and the runs in which stele_commit_compute and encode will have them. */
+static uint64_t words_bytes(const struct stele *store, const struct stele_commit_plan *plan)
 {
-    uint64_t bytes = sizeof(struct stele_entry_head) + STELE_ENTRY_TRAILER_BYTES + stele_item_bytes(0) * 2 +
-                     stele_item_bytes(STELE_USER_BYTES) + stele_item_bytes(STELE_TAG_BYTES_MAX);
+    uint64_t edge = edge_block(store, plan), next = UINT64_MAX, bytes = 0;
+    for (size_t at = 0; at < plan->record_count || edge != UINT64_MAX;) {
+        uint64_t block = edge;
+        if (at < plan->record_count)
+            block = stele_min(edge, stele_block_of(&store->fixed, plan->records[at].index));
+        if (block == edge)
+            edge = UINT64_MAX;
+        while (at < plan->record_count && stele_block_of(&store->fixed, plan->records[at].index) == block)
+            at++;
+        bytes += block == next ? 8 : stele_item_bytes(8);
+        next = block + 1;
+    }
+    return bytes;
+}
+
+uint64_t stele_commit_entry_bytes(const struct stele *store, const struct stele_commit_plan *plan)
+{
+    uint64_t bytes = sizeof(struct stele_entry_head) + STELE_ENTRY_TRAILER_BYTES + stele_item_bytes(0);
+    if (is_count_moved(plan))
+        bytes += stele_item_bytes(0);
+    if (plan->user)
+        bytes += stele_item_bytes(STELE_USER_BYTES);
+    if (plan->tag)
+        bytes += stele_item_bytes(plan->tag_bytes);
     for (size_t i = 0, n; i < plan->record_count; i += n) {
         n = record_run(plan, i);
         bytes += stele_item_bytes(n * store->fixed.record_bytes);
     }
-    return bytes + word_count * stele_item_bytes(8);
+    return bytes + words_bytes(store, plan);
 }
 
 int stele_commit_check_size(const struct stele *store, uint64_t entry_bytes)
@@ -128,7 +155,7 @@ static int encode_count_and_records(struct stele *store, const struct stele_comm
     const uint64_t record_bytes = store->fixed.record_bytes;
     uint8_t *payload;
     int rc = stele_entry_begin(&store->entry);
-    if (!rc && (plan->new_count != plan->old_count || plan->lowest != plan->old_count))
+    if (!rc && is_count_moved(plan))
         rc = stele_entry_add(&store->entry, STELE_ITEM_COUNT, 0, plan->lowest, plan->new_count, 0, &payload);
     for (size_t i = 0, n; i < plan->record_count && !rc; i += n) {
         n = record_run(plan, i);

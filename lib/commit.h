@@ -43,9 +43,8 @@ struct stele_commit_plan {
  */
 int stele_commit_compute(struct stele *store, struct stele_commit_plan *plan);
 
-/* Bytes that the entry of @plan takes in the ring when @word_count blocks change. */
-uint64_t stele_commit_entry_bytes(const struct stele *store, const struct stele_commit_plan *plan,
-                                  uint64_t word_count);
+/* Bytes that the entry of @plan takes in the ring, exactly; its words need not be computed yet. */
+uint64_t stele_commit_entry_bytes(const struct stele *store, const struct stele_commit_plan *plan);
 
 /*
  * Check that an entry of @entry_bytes fits the ring at all.

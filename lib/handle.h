@@ -20,8 +20,7 @@ struct stele_reading {
     struct stele_reading *previous;
     bool is_detached; /* nobody writes: the slot's count and the ring's tail laid over the file */
     uint64_t session; /* of live when this was built */
-    struct stele_layout layout;
-    struct stele_slot slot;
+    uint64_t layout_version;
     struct stele_replay overlay;
 };
 

@@ -56,7 +56,8 @@ static void fill_from_ring(struct stele *store, const struct stele_superblock *s
     struct stele_replay replay;
     struct stele_walk walk;
     stele_walk_init(&walk, &store->file, &superblock->layout, &superblock->slot);
-    stele_replay_init(&replay, &superblock->slot, store->writer_id);
+    stele_replay_init(&replay, &superblock->layout, &superblock->slot, store->writer_id);
+    replay.is_brief = true;
     /* A writer may be at work: what cannot be followed is left out, this is for display. */
     (void)stele_replay_walk(&replay, &walk, UINT64_MAX);
     stele_replay_to_slot(&replay, &slot);

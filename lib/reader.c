@@ -17,6 +17,15 @@ static const struct stele_reading *reading_of(const struct stele *store)
 
 /* ---- which mode ---- */
 
+static int take_header(struct stele *store, struct stele_reading *reading, const struct stele_superblock *superblock)
+{
+    if (!stele_is_zero(superblock->slot.superseded_by, sizeof(superblock->slot.superseded_by)))
+        return stele_fail(STELE_E_STALE, "%s: the store was rewritten into a new file; open it again", store->path);
+    reading->layout_version = superblock->slot.layout_version;
+    stele_handle_set_superblock(store, superblock);
+    return STELE_OK;
+}
+
 /* Build a detached reading: header and ring as they are while nobody writes. */
 static int build_detached(struct stele *store, struct stele_reading *reading)
 {
@@ -24,12 +33,8 @@ static int build_detached(struct stele *store, struct stele_reading *reading)
     int rc = stele_superblock_read(&store->file, &superblock);
     if (!rc)
         rc = stele_recover_look(store, &superblock, &reading->overlay);
-    reading->layout = superblock.layout;
-    reading->slot = superblock.slot;
     reading->is_detached = true;
-    if (!rc)
-        stele_handle_set_superblock(store, &superblock);
-    return rc;
+    return rc ? rc : take_header(store, reading, &superblock);
 }
 
 /* Somebody holds P: the live words count, unless they may be of an earlier life. */
@@ -47,10 +52,7 @@ static int build_live(struct stele *store, struct stele_reading *reading, const 
         rc = stele_superblock_read(&store->file, &superblock);
     if (rc)
         return rc;
-    stele_handle_set_superblock(store, &superblock);
-    reading->layout = superblock.layout;
-    reading->slot = superblock.slot;
-    return STELE_OK;
+    return take_header(store, reading, &superblock);
 }
 
 /* One try: STELE_END asks for another, because somebody is just opening the store for writing. */
@@ -67,8 +69,6 @@ static int try_attach(struct stele *store, struct stele_reading *reading, const 
         rc = build_live(store, reading, old);
     else
         rc = is_writing ? STELE_END : build_detached(store, reading);
-    if (!rc && !stele_is_zero(reading->slot.superseded_by, sizeof(reading->slot.superseded_by)))
-        rc = stele_fail(STELE_E_STALE, "%s: the store was rewritten into a new file; open it again", store->path);
     /* Also whatever error came of looking at a header that was being written. */
     return stele_reader_is_current(store, reading) ? rc : STELE_END;
 }
@@ -176,6 +176,7 @@ static int out_of_range(const struct stele *store, uint64_t index, uint64_t coun
 struct wait {
     uint64_t started_us, moved_us, progress;
     unsigned spins;
+    bool is_free; /* nobody held W at the last look */
 };
 
 /* A stripe is odd, or moved: wait a little. STELE_OK: look again. */
@@ -198,13 +199,18 @@ static int wait_for_writer(struct stele *store, struct wait *wait, uint64_t inde
     int rc = stele_os_is_writer_held(&store->file, &is_writing);
     if (rc)
         return rc;
-    if (now_us - wait->started_us < (uint64_t)store->read_wait_ms * 1000) {
+    /* Twice, with a look at the record in between: a writer that merely finished is not a dead one. */
+    bool is_dead = !is_writing && wait->is_free;
+    wait->is_free = !is_writing;
+    if (!is_dead && now_us - wait->started_us < (uint64_t)store->read_wait_ms * 1000) {
         stele_os_sleep_us(RETRY_US);
         return STELE_OK;
     }
-    return stele_fail(STELE_E_BUSY, "%s: record %" PRIu64 " is being stored by a writer that %s; waited %" PRIu32 " ms",
-                      store->path, index, is_writing ? "does not go on" : "died: the next writer puts that right",
-                      store->read_wait_ms);
+    if (is_dead)
+        return stele_fail(STELE_E_BUSY, "%s: record %" PRIu64 " was being stored by a writer that died; the next writer "
+                          "puts that right, or: stele recover", store->path, index);
+    return stele_fail(STELE_E_BUSY, "%s: record %" PRIu64 " is being stored by a writer that does not go on; waited %"
+                      PRIu32 " ms", store->path, index, store->read_wait_ms);
 }
 
 /* Bytes of the map to @out, guarded; nothing is kept pinned. */
@@ -247,10 +253,10 @@ static inline int look_detached(struct stele *store, const struct stele_reading 
         return STELE_END;
     if (index >= reading->overlay.count)
         return out_of_range(store, index, reading->overlay.count);
-    const struct stele_image *image =
-        reading->overlay.records.count ? stele_images_find(&reading->overlay.records, index) : NULL;
+    uint64_t place;
+    bool is_in_ring = reading->overlay.records.count && stele_runs_find(&reading->overlay.records, index, &place);
     const size_t byte_count = (size_t)store->fixed.record_bytes;
-    int rc = image ? stele_os_read(&store->file, reading->layout.journal_offset + image->value, out, byte_count)
+    int rc = is_in_ring ? stele_os_read(&store->file, store->fixed.journal_offset + place, out, byte_count)
                    : copy_bytes(store, stele_record_offset(&store->fixed, index), out, byte_count);
     return stele_reader_is_current(store, reading) ? rc : STELE_END;
 }

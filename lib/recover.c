@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#define LOSSES_MAX 8u /* ranges of lost entries that one forced recovery goes behind */
+#define LOSSES_MAX 32u /* ranges of lost entries that one forced recovery lists one by one */
 
 /* What the walk came to. */
 struct finding {
@@ -26,12 +26,23 @@ static int lost(const struct stele *store, const struct stele_scan *scan)
                       "stele recover --force", store->path, scan->lost_first, scan->lost_last);
 }
 
+/* What is given up, for the history; behind the last place for it ranges become one. */
+static void add_loss(struct finding *finding, uint64_t last_kept, uint64_t first_new)
+{
+    if (finding->loss_count == LOSSES_MAX) {
+        finding->losses[LOSSES_MAX - 1].first_new = first_new;
+        return;
+    }
+    finding->losses[finding->loss_count++] = (struct stele_history){
+        .last_kept = last_kept, .first_new = first_new, .kind = STELE_RECOVERY_FORCED };
+}
+
 /* Walk to the end; where an acknowledged entry is lost, stop, or when forced go on behind it. */
 static int find(struct stele *store, const struct stele_superblock *superblock, bool is_forced, struct finding *out)
 {
     struct stele_walk walk;
     stele_walk_init(&walk, &store->file, &superblock->layout, &superblock->slot);
-    stele_replay_init(&out->replay, &superblock->slot, store->writer_id);
+    stele_replay_init(&out->replay, &superblock->layout, &superblock->slot, store->writer_id);
     int rc;
     while ((rc = stele_replay_walk(&out->replay, &walk, UINT64_MAX)) == STELE_OK) {
         struct stele_scan scan;
@@ -39,21 +50,23 @@ static int find(struct stele *store, const struct stele_superblock *superblock, 
         if (rc)
             break;
         out->highest_sequence = scan.highest_sequence;
-        scan.is_header_lost = scan.is_header_lost && superblock->damage;
-        if (!scan.is_entry_lost && (!scan.is_header_lost || is_forced))
-            break;
-        if (!is_forced || out->loss_count == LOSSES_MAX) {
+        if ((scan.is_entry_lost || scan.is_header_lost) && !is_forced) {
             rc = lost(store, &scan);
             break;
         }
-        out->losses[out->loss_count++] = (struct stele_history){
-            .last_kept = scan.lost_first - 1, .first_new = scan.lost_last + 1, .kind = STELE_RECOVERY_FORCED };
+        if (!scan.is_entry_lost) {
+            /* The later header's commits cannot be told from what is in place: all of them are given up. */
+            if (scan.is_header_lost)
+                add_loss(out, walk.sequence, scan.highest_sequence + 1);
+            break;
+        }
+        add_loss(out, scan.lost_first - 1, scan.lost_last + 1);
         rc = stele_walk_resume(&walk, &scan);
         if (rc)
             break;
     }
     if (!rc)
-        stele_replay_finish(&out->replay, &superblock->layout);
+        rc = stele_replay_finish(&out->replay, &superblock->layout);
     stele_walk_done(&walk);
     return rc;
 }
@@ -71,7 +84,7 @@ int stele_recover_look(struct stele *store, const struct stele_superblock *super
          * A writer takes the clean flag out of both slots before it writes an entry (a new file does not have it), so
          * where both slots are whole and have it nothing can be lost, and the ring need not be read.
          */
-        stele_replay_init(out, &superblock->slot, store->writer_id);
+        stele_replay_init(out, &superblock->layout, &superblock->slot, store->writer_id);
         return STELE_OK;
     }
     if (rc == STELE_OK || rc == STELE_END)
@@ -110,10 +123,13 @@ static void collect_stripes(const struct stele *store, const struct stele_replay
 {
     const struct stele_layout *layout = &store->fixed;
     stele_stripes_clear(set);
-    for (size_t i = 0; i < replay->records.count; i++)
-        stele_stripes_add(set, stele_block_of(layout, replay->records.list[i].index));
+    for (size_t i = 0; i < replay->records.count; i++) {
+        const struct stele_run *run = &replay->records.list[i];
+        uint64_t block = stele_block_of(layout, run->first);
+        stele_stripes_add_range(set, block, stele_block_of(layout, run->first + run->n - 1) - block + 1);
+    }
     for (size_t i = 0; i < replay->words.count; i++)
-        stele_stripes_add(set, replay->words.list[i].index);
+        stele_stripes_add_range(set, replay->words.list[i].first, replay->words.list[i].n);
     uint64_t seen = stele_min(stele_load(&store->live.words->count.word), STELE_CAPACITY_MAX);
     uint64_t low = stele_min(seen, replay->count), high = stele_max(seen, replay->count);
     uint64_t first = low ? stele_block_of(layout, low - 1) : 0;
@@ -122,22 +138,29 @@ static void collect_stripes(const struct stele *store, const struct stele_replay
     stele_stripes_add(set, first);
 }
 
+/* Whether @block fits the word that the journal gave it, which is in place by now. */
+static int check_word(struct stele *store, uint64_t block, uint64_t count, struct stele_recovery *report)
+{
+    uint64_t records = stele_block_records(&store->fixed, block, count), word, computed;
+    int rc = stele_block_word(store, block, &word);
+    if (!rc)
+        rc = stele_block_copy(store, block, records, store->old_block);
+    if (rc || stele_sum_check(&store->fixed, store->superblock.slot.sum_seed, block, store->old_block, records, word,
+                              &computed))
+        return rc;
+    if (report->damaged_count++ == 0)
+        report->first_damaged_block = block;
+    stele_log(STELE_LOG_ERROR, "%s: block %" PRIu64 " does not fit its journaled checksum", store->path, block);
+    return STELE_OK;
+}
+
 /* Final states against logged sums: what differs is damage, to be reported, never to be blessed. */
 static int check_words(struct stele *store, const struct stele_replay *replay, struct stele_recovery *report)
 {
     int rc = stele_block_reserve(store);
     for (size_t i = 0; i < replay->words.count && !rc; i++) {
-        uint64_t block = replay->words.list[i].index, computed;
-        uint64_t records = stele_block_records(&store->fixed, block, replay->count);
-        rc = stele_block_copy(store, block, records, store->old_block);
-        if (rc)
-            break;
-        if (stele_sum_check(&store->fixed, store->superblock.slot.sum_seed, block, store->old_block, records,
-                            replay->words.list[i].value, &computed))
-            continue;
-        if (report->damaged_count++ == 0)
-            report->first_damaged_block = block;
-        stele_log(STELE_LOG_ERROR, "%s: block %" PRIu64 " does not fit its journaled checksum", store->path, block);
+        for (uint64_t k = 0; k < replay->words.list[i].n && !rc; k++)
+            rc = check_word(store, replay->words.list[i].first + k, replay->count, report);
     }
     return rc;
 }
@@ -205,7 +228,7 @@ static void report_of(const struct stele *store, const struct finding *finding, 
     out->kind = finding->loss_count ? STELE_RECOVERY_FORCED
                 : replay->entry_count ? STELE_RECOVERY_REPLAY : STELE_RECOVERY_NONE;
     out->entry_count = replay->entry_count;
-    out->restored_count = replay->records.count;
+    out->restored_count = stele_runs_total(&replay->records);
     out->last_kept = replay->sequence;
     out->first_new = base + 1;
     out->count = replay->count;

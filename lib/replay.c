@@ -4,9 +4,12 @@
 
 #include <stdlib.h>
 
-void stele_replay_init(struct stele_replay *replay, const struct stele_slot *slot, uint64_t writer)
+void stele_replay_init(struct stele_replay *replay, const struct stele_layout *layout, const struct stele_slot *slot,
+                       uint64_t writer)
 {
     *replay = (struct stele_replay){
+        .records = { .stride = layout->record_bytes },
+        .words = { .stride = sizeof(uint64_t) },
         .count = slot->count,
         .count_high = slot->count,
         .sequence = slot->sequence,
@@ -17,25 +20,18 @@ void stele_replay_init(struct stele_replay *replay, const struct stele_slot *slo
     };
 }
 
-static int put_image(struct stele_images *images, uint64_t index, uint64_t value, uint64_t sequence)
+static int put_run(struct stele_runs *runs, const struct stele_item *item, uint64_t place, uint64_t sequence)
 {
-    uint64_t *position;
-    bool is_new;
-    int rc = stele_lookup_put(&images->places, index, &position, &is_new);
-    if (rc)
-        return rc;
-    if (is_new) {
-        if (images->count == images->room) {
-            size_t room = images->room ? images->room * 2 : 64;
-            struct stele_image *list = realloc(images->list, room * sizeof(*list));
-            if (!list)
-                return stele_fail(STELE_E_NOMEM, "out of memory for %zu journal images", room);
-            images->list = list;
-            images->room = room;
-        }
-        *position = images->count++;
+    if (runs->count == runs->room) {
+        size_t room = runs->room ? runs->room * 2 : 64;
+        struct stele_run *list = realloc(runs->list, room * sizeof(*list));
+        if (!list)
+            return stele_fail(STELE_E_NOMEM, "out of memory for %zu journal items", room);
+        runs->list = list;
+        runs->room = room;
     }
-    images->list[*position] = (struct stele_image){ .index = index, .value = value, .sequence = sequence };
+    runs->list[runs->count++] =
+        (struct stele_run){ .first = item->first, .n = item->n, .place = place, .sequence = sequence };
     return STELE_OK;
 }
 
@@ -53,8 +49,8 @@ static int put_cut(struct stele_replay *replay, uint64_t sequence, uint64_t lowe
     return STELE_OK;
 }
 
-static int add_item(struct stele_replay *replay, const struct stele_layout *layout,
-                    const struct stele_walk_entry *entry, const struct stele_item *item, const uint8_t *payload)
+static int add_item(struct stele_replay *replay, const struct stele_walk_entry *entry, const struct stele_item *item,
+                    const uint8_t *payload)
 {
     const uint64_t sequence = entry->head->sequence;
     const uint64_t place = entry->place + (uint64_t)(payload - (const uint8_t *)entry->head);
@@ -66,15 +62,10 @@ static int add_item(struct stele_replay *replay, const struct stele_layout *layo
         replay->count_high = stele_max(replay->count_high, item->n);
         break;
     case STELE_ITEM_RECORDS:
-        for (uint64_t i = 0; i < item->n && !rc; i++)
-            rc = put_image(&replay->records, item->first + i, place + i * layout->record_bytes, sequence);
+        rc = replay->is_brief ? STELE_OK : put_run(&replay->records, item, place, sequence);
         break;
     case STELE_ITEM_SUMS:
-        for (uint64_t i = 0; i < item->n && !rc; i++) {
-            uint64_t word;
-            memcpy(&word, payload + i * 8, sizeof(word));
-            rc = put_image(&replay->words, item->first + i, word, sequence);
-        }
+        rc = replay->is_brief ? STELE_OK : put_run(&replay->words, item, place, sequence);
         break;
     case STELE_ITEM_USER:
         replay->has_user = true;
@@ -96,14 +87,13 @@ static int add_item(struct stele_replay *replay, const struct stele_layout *layo
     return rc;
 }
 
-int stele_replay_add(struct stele_replay *replay, const struct stele_layout *layout,
-                     const struct stele_walk_entry *entry)
+int stele_replay_add(struct stele_replay *replay, const struct stele_walk_entry *entry)
 {
     const uint8_t *at = entry->items;
     const uint8_t *payload;
     const struct stele_item *item;
     while ((item = stele_item_next(&at, entry->items_end, &payload)) != NULL) {
-        int rc = add_item(replay, layout, entry, item, payload);
+        int rc = add_item(replay, entry, item, payload);
         if (rc)
             return rc;
     }
@@ -122,7 +112,7 @@ int stele_replay_walk(struct stele_replay *replay, struct stele_walk *walk, uint
     struct stele_walk_entry entry;
     int rc = STELE_END;
     while (walk->sequence < last_sequence && (rc = stele_walk_next(walk, &entry)) == STELE_OK) {
-        rc = stele_replay_add(replay, walk->layout, &entry);
+        rc = stele_replay_add(replay, &entry);
         if (rc)
             return rc;
         rc = STELE_END;
@@ -144,55 +134,143 @@ static uint64_t lowest_after(const struct stele_replay *replay, uint64_t sequenc
     return low < replay->cut_count ? replay->cuts[low].lowest : UINT64_MAX;
 }
 
-static int by_index(const void *a, const void *b)
-{
-    const struct stele_image *left = a, *right = b;
-    return left->index < right->index ? -1 : left->index > right->index;
-}
-
-/* Keep the images whose first record is below the last count and below every later cut. */
-static void drop_cut(const struct stele_replay *replay, struct stele_images *images, uint64_t records_per_image)
+/* Shorten the runs by what every later cut, and the last count, left of them. */
+static void drop_cut(const struct stele_replay *replay, struct stele_runs *runs, uint64_t records_per_image)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < images->count; i++) {
-        uint64_t first = images->list[i].index * records_per_image;
-        if (first < replay->count && first < lowest_after(replay, images->list[i].sequence))
-            images->list[kept++] = images->list[i];
+    for (size_t i = 0; i < runs->count; i++) {
+        struct stele_run run = runs->list[i];
+        uint64_t records = stele_min(replay->count, lowest_after(replay, run.sequence));
+        uint64_t limit = stele_div_up(records, records_per_image);
+        if (run.first >= limit)
+            continue;
+        run.n = stele_min(run.n, limit - run.first);
+        runs->list[kept++] = run;
     }
-    images->count = kept;
-    if (kept > 1)
-        qsort(images->list, kept, sizeof(*images->list), by_index);
-    stele_lookup_done(&images->places); /* its positions are no longer right */
+    runs->count = kept;
 }
 
-void stele_replay_finish(struct stele_replay *replay, const struct stele_layout *layout)
+static struct stele_run tail_of(const struct stele_run *run, uint64_t first, uint64_t stride)
+{
+    uint64_t skipped = first - run->first;
+    return (struct stele_run){ .first = first, .n = run->n - skipped, .place = run->place + skipped * stride,
+                               .sequence = run->sequence };
+}
+
+/*
+ * Merge two sorted lists without overlap into @out, which has room for older + 2 * newer: where they overlap the newer
+ * wins. Gives how many came out.
+ */
+static size_t merge(const struct stele_run *older, size_t older_count, const struct stele_run *newer, size_t newer_count,
+                    uint64_t stride, struct stele_run *out)
+{
+    size_t i = 0, k = 0, n = 0;
+    struct stele_run rest = older_count ? older[0] : (struct stele_run){ 0 };
+    while (i < older_count) {
+        uint64_t end = rest.first + rest.n;
+        if (k == newer_count || end <= newer[k].first) {
+            out[n++] = rest;
+            end = UINT64_MAX; /* all of it is out */
+        } else if (newer[k].first + newer[k].n <= rest.first) {
+            out[n++] = newer[k++];
+            continue;
+        } else {
+            uint64_t newer_end = newer[k].first + newer[k].n;
+            if (rest.first < newer[k].first) {
+                out[n] = rest;
+                out[n++].n = newer[k].first - rest.first;
+            }
+            if (end > newer_end) {
+                rest = tail_of(&rest, newer_end, stride);
+                out[n++] = newer[k++];
+                continue;
+            }
+        }
+        if (++i < older_count)
+            rest = older[i];
+    }
+    while (k < newer_count)
+        out[n++] = newer[k++];
+    return n;
+}
+
+/* Sort runs that stand in log order: halves first, so the depth is the logarithm of their number. */
+static int reduce(struct stele_run **list, size_t *count, uint64_t stride)
+{
+    if (*count < 2)
+        return STELE_OK;
+    size_t half = *count / 2, older_count = half, newer_count = *count - half;
+    struct stele_run *older = malloc(older_count * sizeof(**list)), *newer = malloc(newer_count * sizeof(**list));
+    struct stele_run *merged = NULL;
+    int rc = older && newer ? STELE_OK : stele_fail(STELE_E_NOMEM, "out of memory for %zu journal items", *count);
+    if (!rc) {
+        memcpy(older, *list, older_count * sizeof(**list));
+        memcpy(newer, *list + half, newer_count * sizeof(**list));
+        rc = reduce(&older, &older_count, stride);
+    }
+    if (!rc)
+        rc = reduce(&newer, &newer_count, stride);
+    if (!rc) {
+        merged = malloc((older_count + 2 * newer_count) * sizeof(**list));
+        if (!merged)
+            rc = stele_fail(STELE_E_NOMEM, "out of memory for %zu journal items", *count);
+    }
+    if (!rc) {
+        *count = merge(older, older_count, newer, newer_count, stride, merged);
+        free(*list);
+        *list = merged;
+    }
+    free(older);
+    free(newer);
+    return rc;
+}
+
+int stele_replay_finish(struct stele_replay *replay, const struct stele_layout *layout)
 {
     for (size_t i = replay->cut_count; i-- > 1;)
         replay->cuts[i - 1].lowest = stele_min(replay->cuts[i - 1].lowest, replay->cuts[i].lowest);
     drop_cut(replay, &replay->records, 1);
     drop_cut(replay, &replay->words, layout->records_per_block);
+    int rc = reduce(&replay->records.list, &replay->records.count, replay->records.stride);
+    return rc ? rc : reduce(&replay->words.list, &replay->words.count, replay->words.stride);
 }
 
-const struct stele_image *stele_images_find(const struct stele_images *images, uint64_t index)
+size_t stele_runs_at(const struct stele_runs *runs, uint64_t index)
 {
-    struct stele_image key = { .index = index };
-    if (images->count == 0)
-        return NULL;
-    return bsearch(&key, images->list, images->count, sizeof(key), by_index);
+    size_t low = 0, high = runs->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (runs->list[middle].first + runs->list[middle].n <= index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-static void images_done(struct stele_images *images)
+bool stele_runs_find(const struct stele_runs *runs, uint64_t index, uint64_t *out_place)
 {
-    free(images->list);
-    stele_lookup_done(&images->places);
-    memset(images, 0, sizeof(*images));
+    size_t at = stele_runs_at(runs, index);
+    if (at == runs->count || runs->list[at].first > index)
+        return false;
+    *out_place = runs->list[at].place + (index - runs->list[at].first) * runs->stride;
+    return true;
+}
+
+uint64_t stele_runs_total(const struct stele_runs *runs)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < runs->count; i++)
+        total += runs->list[i].n;
+    return total;
 }
 
 void stele_replay_done(struct stele_replay *replay)
 {
-    images_done(&replay->records);
-    images_done(&replay->words);
+    free(replay->records.list);
+    free(replay->words.list);
     free(replay->cuts);
+    replay->records = replay->words = (struct stele_runs){ .list = NULL };
     replay->cuts = NULL;
     replay->cut_count = replay->cut_room = 0;
 }

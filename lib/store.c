@@ -68,31 +68,58 @@ static int create_in(struct stele_os_draft *draft, const char *path, const struc
     return rc;
 }
 
-/* Whether @path is a store that nobody uses, so that STELE_FORCE may put another in its place. */
-static int check_replaceable(const char *path, const struct stele_options *options, struct stele **out_old)
+static int in_use(const char *path)
+{
+    return stele_fail(STELE_E_BUSY, "%s: is open for writing elsewhere and cannot be replaced", path);
+}
+
+/* A store that cannot be opened may be replaced too, with its locks held and not a byte of it changed. */
+static int lock_damaged(const char *path, struct stele_os_file *out)
+{
+    int rc = stele_os_open(path, true, out);
+    if (!rc && (stele_os_lock_writer(out) || stele_os_lock_present_alone(out))) {
+        stele_os_close(out);
+        rc = in_use(path);
+    }
+    return rc;
+}
+
+/*
+ * Whether @path is a store that nobody uses, so that STELE_FORCE may put another in its place: an open one with the
+ * turn to *@out_old, or a damaged one, locked, to *@out_damaged, or neither where there is nothing.
+ */
+static int check_replaceable(const char *path, const struct stele_options *options, struct stele **out_old,
+                             struct stele_os_file *out_damaged)
 {
     struct stele_options open_options = *options;
     struct stele *old = NULL;
     open_options.flags = 0;
     open_options.schema = NULL;
     open_options.mode = STELE_READ_WRITE;
-    int rc = stele_open_path(path, &open_options, true, &old);
+    /* Never forced: until the new one is there, the old one keeps what it has, the traces of its damage too. */
+    int rc = stele_open_path(path, &open_options, false, &old);
+    if (rc == STELE_E_DAMAGED || rc == STELE_E_TRUNCATED)
+        return lock_damaged(path, out_damaged);
+    if (rc == STELE_E_ABSENT)
+        return STELE_OK;
     if (!rc)
         rc = stele_turn_take(old);
-    if (rc) {
-        (void)stele_close(old);
-        /* A damaged store may be replaced; what is no store may not. */
-        return rc == STELE_E_ABSENT || rc == STELE_E_DAMAGED || rc == STELE_E_TRUNCATED ? STELE_OK : rc;
+    if (!rc) {
+        rc = stele_os_lock_present_alone(&old->file);
+        if (rc) {
+            stele_turn_give(old);
+            rc = in_use(path);
+        }
     }
-    rc = stele_os_lock_present_alone(&old->file);
-    if (rc) {
-        rc = stele_fail(STELE_E_BUSY, "%s: is open for writing elsewhere and cannot be replaced", path);
-        stele_turn_give(old);
-        (void)stele_close(old);
-        return rc;
+    if (!rc) {
+        *out_old = old;
+        return STELE_OK;
     }
-    *out_old = old;
-    return STELE_OK;
+    struct stele_error kept;
+    stele_error_keep(&kept);
+    (void)stele_close(old);
+    stele_error_restore(&kept);
+    return rc;
 }
 
 int stele_create(const char *path, const struct stele_options *options, struct stele **out)
@@ -100,6 +127,7 @@ int stele_create(const char *path, const struct stele_options *options, struct s
     struct stele_options read;
     struct stele_layout layout;
     struct stele_os_draft draft = { .target = NULL };
+    struct stele_os_file damaged = { .is_open = false };
     struct stele *store = NULL, *old = NULL;
     if (!path || !out)
         return stele_fail(STELE_E_USAGE, "stele_create: path and out must not be NULL");
@@ -113,7 +141,7 @@ int stele_create(const char *path, const struct stele_options *options, struct s
         return rc;
     read.mode = STELE_READ_WRITE;
     if (read.flags & STELE_FORCE)
-        rc = check_replaceable(path, &read, &old);
+        rc = check_replaceable(path, &read, &old, &damaged);
     if (!rc)
         rc = stele_os_draft_open(path, read.permissions, &draft);
     if (!rc)
@@ -136,6 +164,7 @@ int stele_create(const char *path, const struct stele_options *options, struct s
         stele_turn_give(old);
         stele_handle_free(old);
     }
+    stele_os_close(&damaged);
     stele_os_draft_discard(&draft);
     stele_error_restore(&kept);
     return rc;

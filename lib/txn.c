@@ -327,7 +327,7 @@ static int commit(struct stele_txn *txn, uint64_t *out_sequence)
         goto out; /* nothing to say */
     }
     /* Before the file grows for it: a transaction that does not fit changes nothing. */
-    rc = stele_commit_check_size(store, stele_commit_entry_bytes(store, &plan, 0));
+    rc = stele_commit_check_size(store, stele_commit_entry_bytes(store, &plan));
     if (!rc)
         rc = prepare_rise(txn, &plan);
     if (!rc)

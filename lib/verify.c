@@ -1,5 +1,6 @@
 /* Verify: headers, schema, slack and the sum of each block. Never writes. */
 #include "error.h"
+#include "hash.h"
 #include "options.h"
 #include "reader.h"
 #include "sums.h"
@@ -8,7 +9,8 @@
 
 #define PROGRESS_BYTES (UINT64_C(4) << 20)
 #define AHEAD_BYTES (UINT64_C(1) << 20)
-#define TRIES_MAX 1000u
+#define TRIES_MAX 100u
+#define SPINS 10u
 #define RETRY_US 100u
 
 struct verify {
@@ -50,17 +52,16 @@ static int read_block(struct verify *verify, uint64_t block, const struct stele_
 {
     const struct stele_layout *layout = &verify->layout;
     uint64_t first = stele_block_first(layout, block);
-    const struct stele_image *word = overlay ? stele_images_find(&overlay->words, block) : NULL;
-    int rc = stele_handle_copy(verify->store, stele_word_offset(layout, block), &look->stored_word, 8);
-    if (word)
-        look->stored_word = word->value;
+    uint64_t place;
+    int rc = overlay && stele_runs_find(&overlay->words, block, &place)
+                 ? stele_os_read(&verify->store->file, layout->journal_offset + place, &look->stored_word, 8)
+                 : stele_handle_copy(verify->store, stele_word_offset(layout, block), &look->stored_word, 8);
     if (!rc)
         rc = stele_handle_copy(verify->store, stele_record_offset(layout, first), verify->block,
                                (size_t)(look->record_count * layout->record_bytes));
     for (uint64_t i = 0; overlay && overlay->records.count && i < look->record_count && !rc; i++) {
-        const struct stele_image *image = stele_images_find(&overlay->records, first + i);
-        if (image)
-            rc = stele_os_read(&verify->store->file, layout->journal_offset + image->value,
+        if (stele_runs_find(&overlay->records, first + i, &place))
+            rc = stele_os_read(&verify->store->file, layout->journal_offset + place,
                                verify->block + i * layout->record_bytes, (size_t)layout->record_bytes);
     }
     return rc;
@@ -98,7 +99,7 @@ static int look_once(struct verify *verify, uint64_t block, struct look *look)
     if (!overlay && (before & 1))
         return STELE_END;
     /* While a detached handle reads nobody writes; then the layout is the header's. */
-    uint64_t layout_version = overlay ? reading->slot.layout_version
+    uint64_t layout_version = overlay ? reading->layout_version
                                       : stele_load_acquire(&words->layout_version.word);
     if (layout_version != verify->layout_version) {
         rc = refresh(verify);
@@ -120,12 +121,18 @@ static int look_once(struct verify *verify, uint64_t block, struct look *look)
 
 static int look_at(struct verify *verify, uint64_t block, struct look *look)
 {
+    uint64_t deadline_us = 0;
     int rc = STELE_END;
-    for (unsigned i = 0; i < TRIES_MAX && rc == STELE_END; i++) {
+    for (unsigned i = 0; rc == STELE_END; i++) {
         *look = (struct look){ .stored_word = 0 };
         rc = look_once(verify, block, look);
-        if (rc == STELE_END && i > 10)
-            stele_os_sleep_us(RETRY_US);
+        if (rc != STELE_END || i < SPINS)
+            continue;
+        if (deadline_us == 0)
+            deadline_us = stele_os_clock_us() + (uint64_t)verify->store->read_wait_ms * 1000;
+        if (stele_os_clock_us() >= deadline_us)
+            break;
+        stele_os_sleep_us(RETRY_US);
     }
     if (rc == STELE_END)
         return stele_fail(STELE_E_BUSY, "%s: block %" PRIu64 " is being stored by a writer that does not come to "
@@ -206,63 +213,128 @@ static int check_blocks(struct verify *verify)
     return rc;
 }
 
-/* Bytes that must be zero: behind the schema, between the records and the sums, and behind the sums. */
-static int look_at_slack(struct verify *verify, const struct stele_superblock *now, bool *out_is_zero)
+/* Whether header and session are still those of @before: what was found is damage and not a change. */
+static int is_same_header(struct verify *verify, const struct stele_superblock *before,
+                          const struct stele_reading *reading, bool *out_is_same)
+{
+    struct stele_superblock now;
+    int rc = stele_superblock_read(&verify->store->file, &now);
+    *out_is_same = !rc && now.slot.generation == before->slot.generation &&
+                   now.slot.session == before->slot.session && stele_reader_is_current(verify->store, reading);
+    return rc;
+}
+
+static int check_schema(struct verify *verify, const struct stele_superblock *superblock, uint32_t *out_damage)
+{
+    uint8_t hash[16];
+    uint8_t *bytes = malloc(superblock->slot.schema_bytes);
+    if (!bytes)
+        return stele_fail(STELE_E_NOMEM, "out of memory to verify the schema");
+    int rc = stele_os_read(&verify->store->file, superblock->layout.schema_offset, bytes, superblock->slot.schema_bytes);
+    if (!rc) {
+        stele_hash128(bytes, superblock->slot.schema_bytes, hash);
+        *out_damage |= memcmp(hash, superblock->slot.schema_hash, sizeof(hash)) ? STELE_FILE_DAMAGE_SCHEMA : 0;
+    }
+    free(bytes);
+    return rc;
+}
+
+/* The ring from the checkpoint on holds every commit up to the last one applied. */
+static int check_journal(struct verify *verify, const struct stele_superblock *superblock, uint64_t applied,
+                         uint32_t *out_damage)
+{
+    struct stele_walk walk;
+    struct stele_replay replay;
+    stele_walk_init(&walk, &verify->store->file, &superblock->layout, &superblock->slot);
+    stele_replay_init(&replay, &superblock->layout, &superblock->slot, 0);
+    replay.is_brief = true;
+    int rc = stele_replay_walk(&replay, &walk, applied);
+    if (rc == STELE_E_DAMAGED || rc == STELE_E_VERSION || is_unreadable(rc) || (!rc && walk.sequence < applied)) {
+        *out_damage |= STELE_FILE_DAMAGE_JOURNAL;
+        rc = STELE_OK;
+    }
+    stele_walk_done(&walk);
+    stele_replay_done(&replay);
+    return rc;
+}
+
+/* Bytes that must be zero: behind the schema, and between the records and the sums. */
+static int check_slack(struct verify *verify, const struct stele_superblock *superblock, uint32_t *out_damage)
 {
     uint8_t bytes[4096];
-    const struct stele_layout *layout = &now->layout;
-    uint64_t schema_end = layout->schema_offset + now->slot.schema_bytes;
+    const struct stele_layout *layout = &superblock->layout;
+    uint64_t schema_end = layout->schema_offset + superblock->slot.schema_bytes;
     uint64_t records_end = layout->records_offset + layout->capacity * layout->record_bytes;
-    /* The least that the format promises: a header that lies may put the regions any distance apart. */
     const struct { uint64_t from, to; } slack[] = {
-        { schema_end, layout->schema_offset + stele_min(layout->schema_room_bytes, STELE_SCHEMA_BYTES_MAX) },
-        { records_end, stele_min(stele_round_up(records_end, STELE_REGION_ALIGN), layout->sums_offset) },
-        { layout->sums_offset + layout->sums_bytes, layout->file_bytes },
+        { schema_end, layout->schema_offset + layout->schema_room_bytes },
+        { records_end, layout->sums_offset },
     };
-    *out_is_zero = true;
-    for (unsigned i = 0; i < sizeof(slack) / sizeof(slack[0]); i++) {
+    for (unsigned i = 0; i < 2; i++) {
         for (uint64_t at = slack[i].from; at < slack[i].to;) {
             size_t n = (size_t)stele_min(sizeof(bytes), slack[i].to - at);
             int rc = stele_os_read(&verify->store->file, at, bytes, n);
             if (rc && !is_unreadable(rc))
                 return rc;
             if (!rc && !stele_is_zero(bytes, n))
-                *out_is_zero = false;
+                *out_damage |= STELE_FILE_DAMAGE_SLACK;
             at += n;
         }
     }
     return STELE_OK;
 }
 
-static int check_slack(struct verify *verify)
+/* Everything but the blocks; looked at again when a checkpoint or a growth came in between. */
+static int check_file(struct verify *verify)
 {
-    struct stele_superblock before, after;
-    bool is_zero = true;
-    int rc = stele_superblock_read(&verify->store->file, &after);
-    do {
-        before = after;
+    struct stele *store = verify->store;
+    for (unsigned i = 0; i < TRIES_MAX; i++) {
+        const struct stele_reading *reading;
+        struct stele_superblock superblock;
+        uint32_t damage = 0;
+        bool is_same = false;
+        int rc = stele_reader_current(store, &reading);
+        uint64_t applied = stele_load_acquire(&store->live.words->applied.word);
+        if (!rc && stele_reader_overlay(reading))
+            applied = stele_reader_overlay(reading)->sequence;
         if (!rc)
-            rc = look_at_slack(verify, &before, &is_zero);
+            rc = stele_superblock_read(&store->file, &superblock);
         if (!rc)
-            rc = stele_superblock_read(&verify->store->file, &after);
-        /* Records may take that space as soon as a growth has moved the sums. */
-    } while (!rc && !is_zero && before.slot.layout_version != after.slot.layout_version);
-    if (!rc && !is_zero)
-        verify->report.file_damage |= STELE_FILE_DAMAGE_SLACK;
-    return rc;
+            rc = check_schema(verify, &superblock, &damage);
+        if (!rc)
+            rc = check_journal(verify, &superblock, applied, &damage);
+        if (!rc)
+            rc = check_slack(verify, &superblock, &damage);
+        if (!rc && damage)
+            rc = is_same_header(verify, &superblock, reading, &is_same);
+        if (rc)
+            return rc;
+        if (damage && !is_same)
+            continue;
+        verify->report.file_damage |= damage;
+        return STELE_OK;
+    }
+    return stele_fail(STELE_E_BUSY, "%s: writers come and go too fast to verify the header", store->path);
 }
 
-/* What of the file is damaged though all records are good. */
-static int fail_file_damage(const struct verify *verify)
+static int report_of(struct verify *verify)
 {
-    uint32_t damage = verify->report.file_damage;
-    uint32_t slots = damage & (STELE_FILE_DAMAGE_SLOT_A | STELE_FILE_DAMAGE_SLOT_B);
-    const char *slot = slots == 0 ? "" : slots == STELE_FILE_DAMAGE_SLOT_A ? "header slot A is damaged"
-                       : slots == STELE_FILE_DAMAGE_SLOT_B                 ? "header slot B is damaged"
-                                                                           : "both header slots were damaged";
-    const char *slack = damage & STELE_FILE_DAMAGE_SLACK ? "space between regions that must be zero is not" : "";
-    return stele_fail(STELE_E_DAMAGED, "%s: %s%s%s; the records are good", verify->store->path, slot,
-                      *slot && *slack ? ", and " : "", slack);
+    static const struct { uint32_t bit; const char *text; } names[] = {
+        { STELE_FILE_DAMAGE_SLOT_A, " header slot A" }, { STELE_FILE_DAMAGE_SLOT_B, " header slot B" },
+        { STELE_FILE_DAMAGE_SCHEMA, " schema" }, { STELE_FILE_DAMAGE_JOURNAL, " journal" },
+        { STELE_FILE_DAMAGE_SLACK, " zero space" },
+    };
+    const struct stele_verify_report *report = &verify->report;
+    char text[128] = "";
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (report->file_damage & names[i].bit)
+            strncat(text, names[i].text, sizeof(text) - strlen(text) - 1);
+    }
+    if (report->damaged_count)
+        return stele_fail(STELE_E_DAMAGED, "%s: %" PRIu64 " of %" PRIu64 " blocks are damaged%s%s", verify->store->path,
+                          report->damaged_count, report->block_count, *text ? ", and also:" : "", text);
+    if (report->file_damage)
+        return stele_fail(STELE_E_DAMAGED, "%s: damaged:%s; the blocks are good", verify->store->path, text);
+    return STELE_OK;
 }
 
 int stele_verify(struct stele *store, const struct stele_verify_options *options, struct stele_verify_report *out)
@@ -284,7 +356,7 @@ int stele_verify(struct stele *store, const struct stele_verify_options *options
     verify.block = malloc((size_t)stele_handle_overlap(&store->fixed));
     if (!verify.block)
         return stele_fail(STELE_E_NOMEM, "out of memory to verify");
-    rc = check_slack(&verify);
+    rc = check_file(&verify);
     if (!rc)
         rc = check_blocks(&verify);
     free(verify.block);
@@ -293,8 +365,5 @@ int stele_verify(struct stele *store, const struct stele_verify_options *options
     int given = stele_struct_give(&verify.report, sizeof(verify.report), out);
     if (rc || given)
         return rc ? rc : given;
-    if (verify.report.damaged_count)
-        return stele_fail(STELE_E_DAMAGED, "%s: %" PRIu64 " of %" PRIu64 " blocks are damaged", store->path,
-                          verify.report.damaged_count, verify.report.block_count);
-    return verify.report.file_damage ? fail_file_damage(&verify) : STELE_OK;
+    return report_of(&verify);
 }

@@ -25,15 +25,8 @@ static bool is_hidden(const struct stele_replay *overlay, uint64_t first_index, 
 {
     if (!overlay)
         return false;
-    size_t low = 0, high = overlay->records.count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (overlay->records.list[middle].index < first_index)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < overlay->records.count && overlay->records.list[low].index - first_index < record_count;
+    size_t at = stele_runs_at(&overlay->records, first_index);
+    return at < overlay->records.count && overlay->records.list[at].first < first_index + record_count;
 }
 
 static int map_records(struct stele *store, struct stele_view *view, struct hidden *hidden)

@@ -62,23 +62,28 @@ static void model_cut(struct model *model, uint64_t lowest)
         model->words[b].is_there = false;
 }
 
-static void compare(const struct stele_images *images, const struct cell *cells, size_t cell_count)
+static void compare(const struct stele_runs *runs, const struct cell *cells, size_t cell_count)
 {
-    size_t there = 0;
+    uint64_t there = 0, place;
 
     for (size_t i = 0; i < cell_count; i++) {
-        const struct stele_image *image = stele_images_find(images, i);
-        assert_int_equal(image != NULL, cells[i].is_there);
-        if (!image)
+        assert_int_equal(stele_runs_find(runs, i, &place), cells[i].is_there);
+        if (!cells[i].is_there)
             continue;
         there++;
-        assert_u64(image->index, i);
-        assert_u64(image->value, cells[i].value);
-        assert_u64(image->sequence, cells[i].sequence);
+        assert_u64(place, cells[i].value);
+        assert_u64(runs->list[stele_runs_at(runs, i)].sequence, cells[i].sequence);
     }
-    assert_u64(images->count, there);
-    for (size_t i = 1; i < images->count; i++)
-        assert_true(images->list[i - 1].index < images->list[i].index);
+    assert_u64(stele_runs_total(runs), there);
+    for (size_t i = 1; i < runs->count; i++)
+        assert_true(runs->list[i - 1].first + runs->list[i - 1].n <= runs->list[i].first);
+}
+
+static bool has(const struct stele_runs *runs, uint64_t index)
+{
+    uint64_t place;
+
+    return stele_runs_find(runs, index, &place);
 }
 
 /* ---- tests ---- */
@@ -89,14 +94,14 @@ static void an_empty_log_is_the_slot(void **state)
     struct stele_slot after;
 
     begin_log(30);
-    stele_replay_init(&replay, &slot, 1);
-    stele_replay_finish(&replay, &layout);
+    stele_replay_init(&replay, &layout, &slot, 1);
+    assert_ok(stele_replay_finish(&replay, &layout));
     assert_u64(replay.count, 30);
     assert_u64(replay.count_high, 30);
     assert_u64(replay.sequence, 100);
     assert_u64(replay.entry_count, 0);
     assert_u64(replay.tail, replay.first_place);
-    assert_null(stele_images_find(&replay.records, 0));
+    assert_false(has(&replay.records, 0));
     after = slot;
     stele_replay_to_slot(&replay, &after);
     assert_memory_equal(&after, &slot, sizeof(slot));
@@ -131,12 +136,9 @@ static void random_entry(struct chance *chance, struct model *model, uint64_t se
     for (uint64_t runs = chance_below(chance, 3); runs > 0 && new_count; runs--) {
         uint64_t first = chance_below(chance, (new_count + PER_BLOCK - 1) / PER_BLOCK);
         uint64_t n = 1 + chance_below(chance, stele_min((new_count + PER_BLOCK - 1) / PER_BLOCK - first, 3));
-        uint8_t *words = add(STELE_ITEM_SUMS, STELE_REGION_SUMS, first, n, n * 8);
-        for (uint64_t i = 0; i < n; i++) {
-            uint64_t word = chance_next(chance);
-            memcpy(words + i * 8, &word, 8);
-            model->words[first + i] = (struct cell){ true, word, sequence };
-        }
+        add(STELE_ITEM_SUMS, STELE_REGION_SUMS, first, n, n * 8);
+        for (uint64_t i = 0; i < n; i++)
+            model->words[first + i] = (struct cell){ true, place + at + 32 + i * 8, sequence };
         at += stele_item_bytes(n * 8);
     }
 }
@@ -152,16 +154,16 @@ static void random_logs_come_to_what_the_model_says(void **state)
         begin_log(chance_below(&chance, CAPACITY + 1));
         memset(&model, 0, sizeof(model));
         model.count = model.count_high = slot.count;
-        stele_replay_init(&replay, &slot, 1);
+        stele_replay_init(&replay, &layout, &slot, 1);
         for (uint64_t i = 0; i < entries; i++) {
             random_entry(&chance, &model, 101 + i, place);
             seal(101 + i, 1 + i % 3, place);
-            assert_ok(stele_replay_add(&replay, &layout, &log_entry.walked));
+            assert_ok(stele_replay_add(&replay, &log_entry.walked));
             assert_u64(replay.tail, place + log_entry.entry.used_bytes);
             assert_u64(replay.chain, log_entry.trailer);
             place += 4096 * (1 + chance_below(&chance, 3));
         }
-        stele_replay_finish(&replay, &layout);
+        assert_ok(stele_replay_finish(&replay, &layout));
         /* What lies above the last count is gone. */
         model_cut(&model, model.count);
         assert_u64(replay.count, model.count);
@@ -182,26 +184,26 @@ static void what_a_truncation_cut_does_not_come_back_when_the_count_rises(void *
     struct stele_replay replay;
 
     begin_log(40);
-    stele_replay_init(&replay, &slot, 1);
+    stele_replay_init(&replay, &layout, &slot, 1);
     assert_ok(stele_entry_begin(&log_entry.entry));
     add(STELE_ITEM_RECORDS, STELE_REGION_RECORDS, 9, 12, 12 * RECORD_BYTES);
     add(STELE_ITEM_SUMS, STELE_REGION_SUMS, 2, 4, 32);
     seal(101, 1, 4096);
-    assert_ok(stele_replay_add(&replay, &layout, &log_entry.walked));
+    assert_ok(stele_replay_add(&replay, &log_entry.walked));
     assert_ok(stele_entry_begin(&log_entry.entry));
     add(STELE_ITEM_COUNT, 0, 10, 40, 0); /* down to 10 and up again, in one entry, which says 15 anew */
     add(STELE_ITEM_RECORDS, STELE_REGION_RECORDS, 15, 1, RECORD_BYTES);
     seal(102, 1, 65536);
-    assert_ok(stele_replay_add(&replay, &layout, &log_entry.walked));
-    stele_replay_finish(&replay, &layout);
+    assert_ok(stele_replay_add(&replay, &log_entry.walked));
+    assert_ok(stele_replay_finish(&replay, &layout));
     assert_u64(replay.count, 40);
-    assert_non_null(stele_images_find(&replay.records, 9));
+    assert_true(has(&replay.records, 9));
     for (uint64_t i = 10; i < 40; i++)
-        assert_int_equal(stele_images_find(&replay.records, i) != NULL, i == 15);
-    assert_u64(stele_images_find(&replay.records, 15)->sequence, 102);
+        assert_int_equal(has(&replay.records, i), i == 15);
+    assert_u64(replay.records.list[stele_runs_at(&replay.records, 15)].sequence, 102);
     /* Block 2 begins below the cut, at record 8: its word stays. */
-    assert_non_null(stele_images_find(&replay.words, 2));
-    assert_null(stele_images_find(&replay.words, 3));
+    assert_true(has(&replay.words, 2));
+    assert_false(has(&replay.words, 3));
     stele_replay_done(&replay);
     stele_entry_done(&log_entry.entry);
 }
@@ -212,16 +214,16 @@ static void the_last_word_of_user_tag_and_time_goes_to_the_slot(void **state)
     struct stele_slot after;
 
     begin_log(3);
-    stele_replay_init(&replay, &slot, 1);
+    stele_replay_init(&replay, &layout, &slot, 1);
     for (unsigned i = 1; i <= 3; i++) {
         assert_ok(stele_entry_begin(&log_entry.entry));
         memset(add(STELE_ITEM_USER, 0, 10 * i, 0, 64), (int)i, 64);
         memset(add(STELE_ITEM_TAG, 0, 0, 0, 64 / i), 'a' + (int)i, 64 / i);
         add(STELE_ITEM_TIME, 0, 1000 * i, 0, 0);
         seal(100 + i, 1, 4096 * i);
-        assert_ok(stele_replay_add(&replay, &layout, &log_entry.walked));
+        assert_ok(stele_replay_add(&replay, &log_entry.walked));
     }
-    stele_replay_finish(&replay, &layout);
+    assert_ok(stele_replay_finish(&replay, &layout));
     after = slot;
     stele_replay_to_slot(&replay, &after);
     assert_u64(after.user_version, 30);
@@ -241,13 +243,13 @@ static void items_that_may_be_skipped_and_repairs_change_nothing(void **state)
     struct stele_replay replay;
 
     begin_log(40);
-    stele_replay_init(&replay, &slot, 1);
+    stele_replay_init(&replay, &layout, &slot, 1);
     assert_ok(stele_entry_begin(&log_entry.entry));
     memset(add(STELE_ITEM_REPAIR, STELE_REGION_SUMS, 3, 2, 16), 0xff, 16);
     memset(add(4711, 0, 3, 2, 160), 0xff, 160);
     seal(101, 1, 4096);
-    assert_ok(stele_replay_add(&replay, &layout, &log_entry.walked));
-    stele_replay_finish(&replay, &layout);
+    assert_ok(stele_replay_add(&replay, &log_entry.walked));
+    assert_ok(stele_replay_finish(&replay, &layout));
     assert_u64(replay.records.count, 0);
     assert_u64(replay.words.count, 0);
     assert_u64(replay.count, 40);
@@ -278,7 +280,7 @@ static void a_walk_ends_at_the_sequence_that_was_asked_for(void **state)
         struct stele_walk walk;
         struct stele_replay replay;
         stele_walk_init(&walk, &file, &layout, &slot);
-        stele_replay_init(&replay, &slot, 1);
+        stele_replay_init(&replay, &layout, &slot, 1);
         assert_ok(stele_replay_walk(&replay, &walk, last));
         assert_u64(replay.count, last < 105 ? last - 100 : 5);
         assert_u64(replay.entry_count, last < 105 ? last - 100 : 5);
