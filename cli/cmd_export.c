@@ -235,7 +235,6 @@ static int run(struct cli *cli, int word_count, char **words)
 
     if (rc)
         return rc;
-    cli_catch_interrupt();
     cli->progress.unit = "records";
     rc = cli_open(cli, cli->operands[0], STELE_READ_ONLY, &export.store);
     if (rc)

@@ -236,7 +236,6 @@ static int run(struct cli *cli, int word_count, char **words)
 
     if (rc)
         return rc;
-    cli_catch_interrupt();
     rc = data_source_open(&source, cli, cli->operands[1]);
     if (rc)
         goto out;
