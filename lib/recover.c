@@ -101,8 +101,10 @@ static int rewrite_tail(struct stele *store, const struct stele_replay *replay)
     const uint64_t step = UINT64_C(1) << 20, ring_bytes = store->fixed.journal_bytes;
     uint8_t *bytes = malloc((size_t)step);
     int rc = bytes ? STELE_OK : stele_fail(STELE_E_NOMEM, "out of memory to rewrite the journal's tail");
-    uint64_t from = replay->first_place;
-    uint64_t left = replay->tail > from ? replay->tail - from : ring_bytes - from + replay->tail;
+    /* Whole pages: a sync promises nothing for a sector that it covers in part. The padding is there. */
+    uint64_t from = stele_round_down(replay->first_place, STELE_PAGE_BYTES);
+    uint64_t end = stele_round_up(replay->tail, STELE_PAGE_BYTES);
+    uint64_t left = end > from ? end - from : ring_bytes - from + end;
     while (!rc && left) {
         if (from == ring_bytes)
             from = 0;

@@ -258,18 +258,20 @@ static int check_journal(struct verify *verify, const struct stele_superblock *s
     return rc;
 }
 
-/* Bytes that must be zero: behind the schema, and between the records and the sums. */
+/* Bytes that must be zero: behind the schema, between the records and the sums, and behind the sums. */
 static int check_slack(struct verify *verify, const struct stele_superblock *superblock, uint32_t *out_damage)
 {
     uint8_t bytes[4096];
     const struct stele_layout *layout = &superblock->layout;
     uint64_t schema_end = layout->schema_offset + superblock->slot.schema_bytes;
     uint64_t records_end = layout->records_offset + layout->capacity * layout->record_bytes;
+    /* The least that the format promises: a header that lies may put the regions any distance apart. */
     const struct { uint64_t from, to; } slack[] = {
-        { schema_end, layout->schema_offset + layout->schema_room_bytes },
-        { records_end, layout->sums_offset },
+        { schema_end, layout->schema_offset + stele_min(layout->schema_room_bytes, STELE_SCHEMA_BYTES_MAX) },
+        { records_end, stele_min(stele_round_up(records_end, STELE_REGION_ALIGN), layout->sums_offset) },
+        { layout->sums_offset + layout->sums_bytes, layout->file_bytes },
     };
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < sizeof(slack) / sizeof(slack[0]); i++) {
         for (uint64_t at = slack[i].from; at < slack[i].to;) {
             size_t n = (size_t)stele_min(sizeof(bytes), slack[i].to - at);
             int rc = stele_os_read(&verify->store->file, at, bytes, n);
