@@ -217,10 +217,8 @@ static int open_once(const char *path, const struct stele_options *options, bool
         rc = stele_open_schema(&file, &superblock, &schema);
     if (!rc)
         rc = check_program_schema(options, schema);
-    if (rc) {
-        stele_fail_prefix(path);
+    if (rc)
         goto out;
-    }
     rc = check_size(path, &file, &superblock, is_writable);
     if (!rc)
         rc = stele_handle_new(path, options, &file, &superblock, schema, &store);
@@ -231,6 +229,9 @@ static int open_once(const char *path, const struct stele_options *options, bool
     if (!rc && !is_writable && store->reading->is_detached)
         store->opened_entry_count = store->reading->overlay.entry_count;
 out:
+    /* Header, schema and journal do not know the path. */
+    if (rc && strncmp(stele_last_error()->text, path, strlen(path)) != 0)
+        stele_fail_prefix(path);
     stele_os_close(&file);
     stele_schema_free(schema);
     if (rc)

@@ -155,6 +155,10 @@ int stele_superblock_flip(const struct stele_os_file *file, struct stele_superbl
 {
     struct stele_slot slot = *next;
     slot.generation = superblock->slot.generation + 1;
+    /* Only a header that lies comes here. What no reader takes must not be written; nor may the commits run out. */
+    if (slot.generation >> 62 || slot.sequence >= (UINT64_C(1) << 62) - (UINT64_C(1) << 32))
+        return stele_fail(STELE_E_DAMAGED, "header: generation %" PRIu64 " or sequence %" PRIu64 " is at its end; "
+                          "export the records into a new store", superblock->slot.generation, slot.sequence);
     slot.library_version = STELE_VERSION_MAJOR << 16 | STELE_VERSION_MINOR << 8 | STELE_VERSION_PATCH;
     stele_slot_seal(&slot);
     uint32_t other = 1 - superblock->ruling;
