@@ -166,12 +166,16 @@ out:
 
 void stele_os_close(struct stele_os_file *file)
 {
+    /* What a child of fork inherited it may have closed long ago, and the number be another file's by now. */
+    bool is_inherited = file->lock >= 0 && file->fork_count != stele_os_fork_count();
+
     if (!file->is_open)
         return;
     stele_os_lock_detach(file);
-    if (file->journal != file->handle)
+    if (file->journal != file->handle && !is_inherited)
         close((int)file->journal);
-    close(stele_os_descriptor(file));
+    if (!is_inherited)
+        close(stele_os_descriptor(file));
     *file = (struct stele_os_file){ .handle = -1, .journal = -1, .lock = -1 };
 }
 
