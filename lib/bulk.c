@@ -10,6 +10,7 @@
 
 #define PIECE_BYTES (UINT64_C(16) << 10) /* the folio that a write makes is as large as the write */
 #define WORDS_MAX 2048u
+#define BEHIND_BYTES (UINT64_C(8) << 20)
 #define PROGRESS_BYTES (UINT64_C(4) << 20)
 
 int stele_bulk_clear_way(struct stele *store)
@@ -28,6 +29,7 @@ struct bulk {
     uint64_t words[WORDS_MAX];
     uint64_t word_block, word_count; /* waiting to be stored */
     uint64_t reported_bytes;
+    uint64_t behind; /* records up to here are on their way to the disk */
 };
 
 static int flush_words(struct bulk *bulk)
@@ -57,6 +59,17 @@ static int report(struct bulk *bulk, uint64_t index)
     if (bulk->store->progress(bulk->store->progress_context, done, (bulk->end - bulk->first) * record_bytes))
         return stele_fail(STELE_E_INTERRUPTED, "%s: append stopped; nothing of it is in the store", bulk->store->path);
     return STELE_OK;
+}
+
+/* Copying and writing side by side: without it the sync at the end waits for all of it at once. */
+static void write_behind(struct bulk *bulk, uint64_t index)
+{
+    const struct stele_layout *layout = &bulk->store->fixed;
+    uint64_t bytes = (index - bulk->behind) * layout->record_bytes;
+    if (bytes < BEHIND_BYTES)
+        return;
+    stele_os_write_behind(&bulk->store->file, stele_record_offset(layout, bulk->behind), bytes);
+    bulk->behind = index;
 }
 
 /* Store records @index to @end, whole blocks but for the first and the last, and sum those that begin here. */
@@ -104,6 +117,7 @@ static int put_records(struct bulk *bulk)
         rc = put_piece(bulk, index, next);
         if (!rc)
             rc = report(bulk, next);
+        write_behind(bulk, next);
         index = next;
     }
     if (!rc)
@@ -149,7 +163,7 @@ int stele_bulk_append(struct stele *store, const uint8_t *records, uint64_t reco
         return stele_fail(STELE_E_NOMEM, "out of memory for a bulk append");
     bulk->store = store;
     bulk->records = records;
-    bulk->first = count;
+    bulk->first = bulk->behind = count;
     bulk->end = count + record_count;
     int rc = stele_growth_make(store, bulk->end, true);
     if (!rc)

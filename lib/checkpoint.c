@@ -11,9 +11,11 @@ void stele_checkpoint_poison(struct stele *store)
     store->is_poisoned = true;
     stele_live_set_state(&store->live, STELE_STATE_FAILED);
     /* After a failed sync the cache counts as clean: stored again it is dirty again and is not thrown away. */
-    struct stele_replay replay;
+    struct stele_superblock now; /* another handle may have made the last checkpoint */
+    struct stele_replay replay = { .count = 0 };
     uint64_t applied = stele_load(&store->live.words->applied.word);
-    if (stele_apply_reduce(store, &store->superblock.slot, applied, &replay) == STELE_OK)
+    if (stele_superblock_read(&store->file, &now) == STELE_OK &&
+        stele_apply_reduce(store, &now.slot, applied, &replay) == STELE_OK)
         (void)stele_apply_replay(store, &replay);
     stele_replay_done(&replay);
     stele_log(STELE_LOG_ERROR, "%s: a sync failed; the handle is read-only from here", store->path);

@@ -34,6 +34,7 @@ struct stele {
     bool is_writable;
     stele_progress *progress;
     void *progress_context;
+    uint64_t index_limit;      /* no record of this size can have it: words of live are clamped to it */
     struct stele_layout fixed; /* as at open: for what never changes (record size, records' place, blocks) */
     struct stele_live_map live;
     struct stele_windows windows;

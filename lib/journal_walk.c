@@ -203,39 +203,41 @@ struct scan_state {
     uint64_t hash_budget_bytes;
     struct stele_scan scan;
     uint64_t resume_sequence; /* of the first good entry behind the loss */
+    uint64_t skip_until;      /* end of the last whole entry */
 };
 
-/* A head that hashes right, at @place. Its body is hashed only where that can prove something. */
-static int look_at(struct scan_state *state, const struct stele_entry_head *head, uint64_t place)
+/* What a whole entry at @place proves. */
+static void take_entry(struct scan_state *state, const struct stele_entry_head *head, uint64_t place)
 {
     struct stele_scan *scan = &state->scan;
     bool is_ours = head->session == state->walk->session;
-    if (is_ours)
-        scan->highest_sequence = stele_max(scan->highest_sequence, head->sequence);
     bool is_behind = is_ours && head->sequence > state->walk->sequence;
-    bool is_proof = is_behind && head->synced_seq > state->walk->sequence;
-    bool is_resume = is_behind && head->sequence < state->resume_sequence;
-    bool is_later = !is_ours && head->sequence >= state->slot_sequence + (UINT64_C(1) << 32);
-    if (!(is_proof && !scan->is_entry_lost) && !is_resume && !is_later)
-        return STELE_OK;
+    if (is_behind && head->synced_seq > state->walk->sequence)
+        scan->is_entry_lost = true;
+    if (is_behind && head->sequence < state->resume_sequence) {
+        state->resume_sequence = head->sequence;
+        scan->resume_place = place;
+    }
+    if (!is_ours && head->sequence >= state->slot_sequence + (UINT64_C(1) << 32)) {
+        scan->is_header_lost = true;
+        scan->highest_sequence = stele_max(scan->highest_sequence, head->sequence);
+    }
+}
+
+/* A head that hashes right, at @place. */
+static int look_at(struct scan_state *state, const struct stele_entry_head *head, uint64_t place)
+{
+    if (head->session == state->walk->session)
+        state->scan.highest_sequence = stele_max(state->scan.highest_sequence, head->sequence);
     if (head->length > state->hash_budget_bytes)
         return STELE_OK;
     state->hash_budget_bytes -= head->length;
     int rc = read_entry(&state->reader, head, place);
-    if (rc == STELE_END)
-        return STELE_OK;
     if (rc)
-        return rc;
-    if (is_proof)
-        scan->is_entry_lost = true;
-    if (is_later) {
-        scan->is_header_lost = true;
-        scan->highest_sequence = stele_max(scan->highest_sequence, head->sequence);
-    }
-    if (is_resume) {
-        state->resume_sequence = head->sequence;
-        scan->resume_place = place;
-    }
+        return rc == STELE_END ? STELE_OK : rc;
+    /* Records may hold anything, an image of a ring too: what is inside of a whole entry is no entry. */
+    state->skip_until = place + head->length;
+    take_entry(state, head, place);
     return STELE_OK;
 }
 
@@ -244,7 +246,7 @@ static int scan_step(struct scan_state *state, const uint8_t *bytes, uint64_t fr
     for (uint64_t at = 0; at + sizeof(struct stele_entry_head) <= byte_count; at += 8) {
         uint32_t magic;
         memcpy(&magic, bytes + at, sizeof(magic));
-        if (magic != STELE_ENTRY_MAGIC)
+        if (magic != STELE_ENTRY_MAGIC || from + at < state->skip_until)
             continue;
         struct stele_entry_head head;
         memcpy(&head, bytes + at, sizeof(head));

@@ -53,6 +53,7 @@ int stele_handle_new(const char *path, const struct stele_options *options, stru
     store->is_writable = options->mode == STELE_READ_WRITE;
     store->superblock = *superblock;
     store->fixed = superblock->layout;
+    store->index_limit = stele_min(STELE_CAPACITY_MAX, STELE_FILE_BYTES_MAX / store->fixed.record_bytes);
     store->opened_damage = superblock->damage;
     store->recovered.first_damaged_block = UINT64_MAX;
     int rc = stele_os_mutex_init(&store->mutex);
@@ -171,6 +172,11 @@ static int attach_writer(struct stele *store, bool is_forced)
         stele_store(&words->writer_pid, stele_os_process_id());
         stele_store(&words->writer_started_us, stele_os_now_us());
         store->opened_entry_count = store->recovered.entry_count;
+    }
+    /* P before W: the next one to open must not find one present who never came to lay the live region out. */
+    if (rc && store->is_present) {
+        stele_os_unlock_present(&store->file);
+        store->is_present = false;
     }
     stele_os_unlock_writer(&store->file);
     return rc;

@@ -14,6 +14,12 @@ static int size_of(const void *theirs, uint32_t *out_bytes)
     return STELE_OK;
 }
 
+int stele_struct_check(const void *theirs)
+{
+    uint32_t bytes;
+    return size_of(theirs, &bytes);
+}
+
 int stele_struct_give(const void *ours, size_t our_bytes, void *theirs)
 {
     uint32_t bytes;

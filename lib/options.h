@@ -22,6 +22,8 @@ int stele_options_read(const struct stele_options *options, uint32_t flags_known
  * Errors:  STELE_E_USAGE the caller's size is not set
  */
 int stele_struct_give(const void *ours, size_t our_bytes, void *theirs);
+/* Whether the caller's size is set. Errors: STELE_E_USAGE */
+int stele_struct_check(const void *theirs);
 /* The other way: bytes that the caller has and we do not know must be zero. */
 int stele_struct_take(void *ours, size_t our_bytes, const void *theirs);
 

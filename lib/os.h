@@ -104,6 +104,8 @@ int stele_os_allocate(const struct stele_os_file *file, uint64_t offset, uint64_
 int stele_os_set_bytes(const struct stele_os_file *file, uint64_t bytes);
 /* Say that a stretch will be read soon. Never fails. */
 void stele_os_will_need(const struct stele_os_file *file, uint64_t offset, uint64_t byte_count);
+/* Start writing a stretch that was stored, so that a later sync finds less to do. No promise, takes no error away. */
+void stele_os_write_behind(const struct stele_os_file *file, uint64_t offset, uint64_t byte_count);
 /* Tell the directory entry's file system that the content changed now (mapped stores may not). */
 void stele_os_touch(const struct stele_os_file *file);
 

@@ -386,6 +386,13 @@ void stele_os_will_need(const struct stele_os_file *file, uint64_t offset, uint6
         (void)posix_fadvise(stele_os_descriptor(file), (off_t)offset, (off_t)byte_count, POSIX_FADV_WILLNEED);
 }
 
+void stele_os_write_behind(const struct stele_os_file *file, uint64_t offset, uint64_t byte_count)
+{
+    /* With WRITE alone it neither waits nor takes a pending error from the sync that is to report it. */
+    if (is_inside(offset, byte_count))
+        (void)sync_file_range(stele_os_descriptor(file), (off_t)offset, (off_t)byte_count, SYNC_FILE_RANGE_WRITE);
+}
+
 void stele_os_touch(const struct stele_os_file *file)
 {
     (void)futimens(stele_os_descriptor(file), NULL);

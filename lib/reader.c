@@ -160,7 +160,7 @@ uint64_t stele_reader_count(const struct stele *store, const struct stele_readin
     /* Of live words only where the reading says live: those of an earlier life may say anything. */
     return reading && reading->is_detached
                ? reading->overlay.count
-               : stele_min(stele_load_acquire(&store->live.words->count.word), STELE_CAPACITY_MAX);
+               : stele_min(stele_load_acquire(&store->live.words->count.word), store->index_limit);
 }
 
 /* ---- one record ---- */
@@ -237,7 +237,7 @@ static inline int look_live(struct stele *store, const struct stele_reading *rea
         return STELE_END;
     if (!stele_reader_is_current(store, reading))
         return STELE_END;
-    if (index >= count || record_count > count - index || count > STELE_CAPACITY_MAX)
+    if (index >= count || record_count > count - index || count > store->index_limit)
         return out_of_range(store, index + record_count - 1, count);
     int rc = copy_bytes(store, stele_record_offset(layout, index), out, (size_t)(record_count * layout->record_bytes));
     if (rc)

@@ -140,6 +140,8 @@ static void collect_stripes(const struct stele *store, const struct stele_replay
     stele_stripes_add(set, first);
 }
 
+static bool is_unreadable(int rc) { return rc == STELE_E_TRUNCATED || rc == STELE_E_IO; }
+
 /* Whether @block fits the word that the journal gave it, which is in place by now. */
 static int check_word(struct stele *store, uint64_t block, uint64_t count, struct stele_recovery *report)
 {
@@ -147,9 +149,12 @@ static int check_word(struct stele *store, uint64_t block, uint64_t count, struc
     int rc = stele_block_word(store, block, &word);
     if (!rc)
         rc = stele_block_copy(store, block, records, store->old_block);
-    if (rc || stele_sum_check(&store->fixed, store->superblock.slot.sum_seed, block, store->old_block, records, word,
-                              &computed))
+    if (!is_unreadable(rc) && rc)
         return rc;
+    /* What cannot be read is damage like any other: it must not keep the store from being opened. */
+    if (!rc && stele_sum_check(&store->fixed, store->superblock.slot.sum_seed, block, store->old_block, records, word,
+                               &computed))
+        return STELE_OK;
     if (report->damaged_count++ == 0)
         report->first_damaged_block = block;
     stele_log(STELE_LOG_ERROR, "%s: block %" PRIu64 " does not fit its journaled checksum", store->path, block);

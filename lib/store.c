@@ -7,7 +7,7 @@
 #include "recover.h"
 #include "turn.h"
 
-#define RACES_MAX 100u
+#define RACES_MAX 10u
 
 /* ---- create ---- */
 
@@ -267,7 +267,9 @@ int stele_recover(const char *path, const struct stele_options *options, struct 
     struct stele *store;
     if (!path || !out)
         return stele_fail(STELE_E_USAGE, "stele_recover: path and out must not be NULL");
-    int rc = stele_options_read(options, STELE_FORCE, &read);
+    int rc = stele_struct_check(out);
+    if (!rc)
+        rc = stele_options_read(options, STELE_FORCE, &read);
     if (rc)
         return rc;
     bool is_forced = read.flags & STELE_FORCE;
@@ -321,5 +323,9 @@ int stele_outcome(struct stele *store, uint64_t sequence)
     const struct stele_reading *reading = __atomic_load_n(&store->reading, __ATOMIC_ACQUIRE);
     uint64_t applied = reading && reading->is_detached ? reading->overlay.sequence
                                                        : stele_load_acquire(&store->live.words->applied.word);
-    return look_up(&now.slot, sequence, applied);
+    rc = look_up(&now.slot, sequence, applied);
+    /* Of a writer that died: given out perhaps, but not in the store, and no recovery will bring it back. */
+    if (rc == STELE_E_RANGE && reading && reading->is_detached && sequence < applied + STELE_SEQUENCE_LEAP)
+        rc = stele_fail(STELE_E_ABSENT, "commit %" PRIu64 " is not in the store", sequence);
+    return rc;
 }

@@ -83,11 +83,23 @@ static int catch_up(struct stele *store)
         store->modified_us = 0;
         store->has_foreign = true; /* the ring is looked at when it is emptied: it knows */
     }
-    if (logged != store->last_logged)
+    if (logged != store->last_logged) {
+        stele_block_forget(store); /* a checkpoint of theirs may have left the head where it was */
         store->has_foreign = true;
+    }
     store->session = stele_load(&words->session.word);
     store->last_head = stele_load(&words->ring_head.word);
     store->last_logged = logged;
+    return STELE_OK;
+}
+
+/* The count that a commit starts from is another process's word. */
+static int check_count(const struct stele *store)
+{
+    uint64_t count = stele_load(&store->live.words->count.word);
+    if (count > store->superblock.layout.capacity)
+        return stele_fail(STELE_E_DAMAGED, "%s: live region: a count of %" PRIu64 " with a capacity of %" PRIu64,
+                          store->path, count, store->superblock.layout.capacity);
     return STELE_OK;
 }
 
@@ -118,6 +130,8 @@ static int look(struct stele *store)
     }
     if (!rc)
         rc = catch_up(store);
+    if (!rc)
+        rc = check_count(store);
     return rc;
 }
 

@@ -345,6 +345,8 @@ int stele_verify(struct stele *store, const struct stele_verify_options *options
     if (!store || !out)
         return stele_fail(STELE_E_USAGE, "stele_verify: store and out must not be NULL");
     int rc = stele_handle_check(store);
+    if (!rc)
+        rc = stele_struct_check(out);
     if (!rc && options)
         rc = stele_struct_take(&verify.options, sizeof(verify.options), options);
     if (!rc && verify.options.flags)
