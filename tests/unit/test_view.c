@@ -1,0 +1,245 @@
+/* Views: the records in the map itself, what they tell of changes, and where they are refused. */
+#include "scratch.h"
+
+#include <sys/mman.h>
+
+enum { RECORD_BYTES = 100, COUNT = 200 };
+
+static uint8_t records[COUNT * RECORD_BYTES], out[COUNT * RECORD_BYTES];
+
+static struct stele *store_of(uint64_t count)
+{
+    struct stele *store = create_store(RECORD_BYTES, 1000, 64 * KIB, 0);
+
+    assert_store(store);
+    fill_records(records, RECORD_BYTES, 0, COUNT, 0);
+    assert_ok(stele_append(store, records, (size_t)count, NULL));
+    return store;
+}
+
+static void a_view_is_the_records_themselves(void **state)
+{
+    static const struct { uint64_t first, n; } cases[] = {
+        { 0, COUNT }, { 0, 1 }, { COUNT - 1, 1 }, { 31, 2 }, { 32, 32 }, { 5, 0 }, { COUNT, 0 },
+    };
+    struct stele *store = store_of(COUNT);
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct stele_view view;
+        assert_ok(stele_view_open(store, cases[i].first, cases[i].n, &view));
+        assert_u64(view.first_index, cases[i].first);
+        assert_u64(view.record_count, cases[i].n);
+        if (cases[i].n)
+            assert_memory_equal(view.records, records + cases[i].first * RECORD_BYTES, cases[i].n * RECORD_BYTES);
+        for (uint64_t k = 0; k < cases[i].n; k += 7) {
+            assert_ok(stele_view_copy(&view, k, (size_t)(cases[i].n - k), out));
+            assert_memory_equal(out, records + (cases[i].first + k) * RECORD_BYTES,
+                                (cases[i].n - k) * RECORD_BYTES);
+        }
+        assert_int_equal(stele_view_changed(&view), 0);
+        stele_view_close(&view);
+        stele_view_close(&view);
+        assert_null(view.records);
+        assert_code(stele_view_changed(&view), STELE_E_USAGE);
+        assert_code(stele_view_copy(&view, 0, 1, out), STELE_E_USAGE);
+    }
+    stele_view_close(NULL);
+    assert_ok(stele_close(store));
+}
+
+static void ranges_outside_are_refused(void **state)
+{
+    static const struct { uint64_t first, n; } cases[] = {
+        { 0, COUNT + 1 }, { COUNT, 1 }, { COUNT + 1, 0 }, { 1, UINT64_MAX }, { UINT64_MAX, 1 }, { UINT64_MAX, UINT64_MAX },
+    };
+    struct stele *store = store_of(COUNT);
+    struct stele_view view, untouched;
+
+    memset(&view, 0xee, sizeof(view));
+    untouched = view;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        assert_code(stele_view_open(store, cases[i].first, cases[i].n, &view), STELE_E_RANGE);
+        assert_memory_equal(&view, &untouched, sizeof(view));
+    }
+    assert_code(stele_view_open(NULL, 0, 1, &view), STELE_E_USAGE);
+    assert_code(stele_view_open(store, 0, 1, NULL), STELE_E_USAGE);
+    assert_ok(stele_view_open(store, 10, 20, &view));
+    assert_code(stele_view_copy(&view, 0, 21, out), STELE_E_RANGE);
+    assert_code(stele_view_copy(&view, 20, 1, out), STELE_E_RANGE);
+    assert_code(stele_view_copy(&view, UINT64_MAX, 1, out), STELE_E_RANGE);
+    assert_code(stele_view_copy(&view, 1, SIZE_MAX, out), STELE_E_RANGE);
+    assert_code(stele_view_copy(&view, 0, 1, NULL), STELE_E_USAGE);
+    assert_ok(stele_view_copy(&view, 20, 0, NULL));
+    stele_view_close(&view);
+    assert_ok(stele_close(store));
+}
+
+static void a_view_shows_commits_and_says_that_there_were_some(void **state)
+{
+    struct stele *store = store_of(COUNT), *reader = open_store(STELE_READ_ONLY);
+    struct stele_view view, far, others;
+    uint8_t record[RECORD_BYTES];
+
+    assert_store(reader);
+    assert_ok(stele_view_open(store, 40, 10, &view));
+    assert_ok(stele_view_open(reader, 40, 10, &others));
+    assert_ok(stele_view_open(store, 150, 10, &far));
+    fill_record(record, RECORD_BYTES, 45, 9);
+    assert_ok(stele_set(store, 45, record));
+    assert_memory_equal((const uint8_t *)view.records + 5 * RECORD_BYTES, record, RECORD_BYTES);
+    assert_memory_equal((const uint8_t *)others.records + 5 * RECORD_BYTES, record, RECORD_BYTES);
+    assert_int_equal(stele_view_changed(&view), 1);
+    assert_int_equal(stele_view_changed(&others), 1);
+    assert_int_equal(stele_view_changed(&far), 0); /* another block */
+    stele_view_close(&view);
+    /* Opened anew it knows. */
+    assert_ok(stele_view_open(store, 40, 10, &view));
+    assert_int_equal(stele_view_changed(&view), 0);
+    /* Cut off below it, and appended behind it. */
+    assert_ok(stele_append(store, record, 1, NULL));
+    assert_int_equal(stele_view_changed(&view), 0);
+    assert_ok(stele_set_count(store, 42));
+    assert_int_equal(stele_view_changed(&view), 1);
+    assert_int_equal(stele_view_changed(&far), 1);
+    stele_view_close(&view);
+    stele_view_close(&others);
+    stele_view_close(&far);
+    assert_ok(stele_close(reader));
+    assert_ok(stele_close(store));
+}
+
+static void a_new_session_changes_every_view_of_a_reader(void **state)
+{
+    struct stele *store = store_of(COUNT), *reader;
+    struct stele_view view;
+
+    assert_ok(stele_close(store));
+    reader = open_store(STELE_READ_ONLY);
+    assert_store(reader);
+    assert_ok(stele_view_open(reader, 0, 10, &view));
+    assert_int_equal(stele_view_changed(&view), 0);
+    store = open_store(STELE_READ_WRITE);
+    assert_store(store);
+    assert_int_equal(stele_view_changed(&view), 1); /* or may have been */
+    assert_memory_equal(view.records, records, 10 * RECORD_BYTES);
+    stele_view_close(&view);
+    assert_ok(stele_view_open(reader, 0, 10, &view));
+    assert_int_equal(stele_view_changed(&view), 0);
+    stele_view_close(&view);
+    assert_ok(stele_close(store));
+    assert_ok(stele_close(reader));
+}
+
+static void the_map_cannot_be_written_through(void **state)
+{
+    struct stele *store = store_of(COUNT);
+    struct stele_view view;
+
+    assert_ok(stele_view_open(store, 0, 1, &view));
+    uintptr_t page = (uintptr_t)view.records / 4096 * 4096;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512], rights[5] = "";
+    while (fgets(line, sizeof(line), maps)) {
+        unsigned long from, to;
+        char found[5];
+        if (sscanf(line, "%lx-%lx %4s", &from, &to, found) == 3 && page >= from && page < to)
+            memcpy(rights, found, sizeof(rights));
+    }
+    fclose(maps);
+    assert_string_equal(rights, "r--s");
+    stele_view_close(&view);
+    assert_ok(stele_close(store));
+}
+
+static void write_and_die(void *context)
+{
+    struct stele *store = open_store(STELE_READ_WRITE);
+
+    REQUIRE(store && stele_set(store, 50, records) == STELE_OK);
+    _exit(7);
+}
+
+static void records_that_wait_in_a_dead_writer_s_journal_are_no_view(void **state)
+{
+    struct stele *store = store_of(COUNT), *reader;
+    struct stele_view view;
+
+    assert_ok(stele_close(store));
+    assert_int_equal(exit_of_child(write_and_die, NULL), 7);
+    reader = open_store(STELE_READ_ONLY);
+    assert_store(reader);
+    assert_code(stele_view_open(reader, 0, COUNT, &view), STELE_E_CONFLICT);
+    assert_code(stele_view_open(reader, 50, 1, &view), STELE_E_CONFLICT);
+    assert_ok(stele_get(reader, 50, out));
+    assert_memory_equal(out, records, RECORD_BYTES);
+    assert_ok(stele_view_open(reader, 0, 50, &view));
+    stele_view_close(&view);
+    assert_ok(stele_view_open(reader, 51, COUNT - 51, &view));
+    stele_view_close(&view);
+    assert_ok(stele_close(reader));
+}
+
+static void a_view_of_a_file_that_was_cut_gives_a_code_and_no_fault(void **state)
+{
+    struct stele *store = store_of(COUNT), *reader;
+    struct stele_view view;
+
+    uint64_t offset = info_of(store).records_offset;
+    assert_ok(stele_close(store));
+    reader = open_store(STELE_READ_ONLY);
+    assert_store(reader);
+    assert_ok(stele_view_open(reader, 0, COUNT, &view));
+    assert_int_equal(truncate(scratch_path, (off_t)(offset + 8192)), 0);
+    assert_ok(stele_view_copy(&view, 0, 80, out));
+    assert_memory_equal(out, records, 80 * RECORD_BYTES);
+    assert_code(stele_view_copy(&view, 100, 10, out), STELE_E_TRUNCATED);
+    assert_ok(stele_view_copy(&view, 10, 10, out));
+    stele_view_close(&view);
+    assert_ok(stele_close(reader));
+}
+
+static void a_view_may_be_larger_than_a_window(void **state)
+{
+    struct stele *store = create_store(4096, 100000, 64 * KIB, STELE_SPARSE);
+    struct stele_view view, second;
+    static uint8_t record[4096];
+
+    assert_store(store);
+    assert_ok(stele_set_count(store, 100000)); /* 400 MB of holes */
+    fill_record(record, sizeof(record), 1, 1);
+    assert_ok(stele_set(store, 0, record));
+    assert_ok(stele_set(store, 50000, record));
+    assert_ok(stele_set(store, 99999, record));
+    assert_ok(stele_view_open(store, 0, 100000, &view));
+    assert_ok(stele_view_open(store, 49999, 50001, &second));
+    const uint8_t *bytes = view.records;
+    assert_memory_equal(bytes, record, 4096);
+    assert_memory_equal(bytes + UINT64_C(50000) * 4096, record, 4096);
+    assert_memory_equal(bytes + UINT64_C(99999) * 4096, record, 4096);
+    assert_memory_equal((const uint8_t *)second.records + 4096, record, 4096);
+    assert_ok(stele_view_copy(&view, 50000, 1, out));
+    assert_memory_equal(out, record, 4096);
+    assert_int_equal(stele_view_changed(&view), 0);
+    assert_ok(stele_set(store, 70000, record));
+    assert_int_equal(stele_view_changed(&view), 1);
+    stele_view_close(&view);
+    stele_view_close(&second);
+    assert_ok(stele_close(store));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        /* First: cmocka takes SIGBUS anew for each test, and the library takes it once. */
+        IN_SCRATCH(a_view_of_a_file_that_was_cut_gives_a_code_and_no_fault),
+        IN_FAST_SCRATCH(a_view_is_the_records_themselves),
+        IN_FAST_SCRATCH(ranges_outside_are_refused),
+        IN_FAST_SCRATCH(a_view_shows_commits_and_says_that_there_were_some),
+        IN_FAST_SCRATCH(a_new_session_changes_every_view_of_a_reader),
+        IN_FAST_SCRATCH(the_map_cannot_be_written_through),
+        IN_FAST_SCRATCH(records_that_wait_in_a_dead_writer_s_journal_are_no_view),
+        IN_SCRATCH(a_view_may_be_larger_than_a_window),
+    };
+
+    return cmocka_run_group_tests_name("view", tests, NULL, NULL);
+}
