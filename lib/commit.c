@@ -365,8 +365,8 @@ int stele_commit_write(struct stele *store, const struct stele_commit_plan *plan
         return rc;
     if (stele_live_is_cut(&store->live)) {
         store->is_poisoned = true;
-        return stele_fail_unknown(sequence, 0, "%s: the file was cut during commit %" PRIu64 "; restore it from a backup",
-                                  store->path, sequence);
+        return stele_fail_unknown(sequence, 0, "%s: the file was cut during commit %" PRIu64 "; restore it from a "
+                                  "backup", store->path, sequence);
     }
     remember(store, plan, now_us);
     stele_live_set_state(&store->live, STELE_STATE_IDLE);

@@ -25,8 +25,8 @@ int stele_guard_install(void);
 bool stele_guard_copy(void *out, const void *shared, size_t byte_count);
 
 /*
- * Watch the map of @byte_count bytes at @base, whose words are loaded and stored bare: when a page of it cannot be read,
- * zeros are put in its place, for this process alone, and *@out_is_cut becomes 1.
+ * Watch the map of @byte_count bytes at @base, whose words are loaded and stored bare: when a page of it cannot be
+ * read, zeros are put in its place, for this process alone, and *@out_is_cut becomes 1.
  *
  * Errors:  STELE_E_NOMEM
  * Owner:   *out_is_cut lives until stele_guard_unwatch, which comes before the map goes

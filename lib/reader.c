@@ -207,8 +207,8 @@ static int wait_for_writer(struct stele *store, struct wait *wait, uint64_t inde
         return STELE_OK;
     }
     if (is_dead)
-        return stele_fail(STELE_E_BUSY, "%s: record %" PRIu64 " was being stored by a writer that died; the next writer "
-                          "puts that right, or: stele recover", store->path, index);
+        return stele_fail(STELE_E_BUSY, "%s: record %" PRIu64 " was being stored by a writer that died; the next "
+                          "writer puts that right, or: stele recover", store->path, index);
     return stele_fail(STELE_E_BUSY, "%s: record %" PRIu64 " is being stored by a writer that does not go on; waited %"
                       PRIu32 " ms", store->path, index, store->read_wait_ms);
 }

@@ -161,8 +161,8 @@ static struct stele_run tail_of(const struct stele_run *run, uint64_t first, uin
  * Merge two sorted lists without overlap into @out, which has room for older + 2 * newer: where they overlap the newer
  * wins. Gives how many came out.
  */
-static size_t merge(const struct stele_run *older, size_t older_count, const struct stele_run *newer, size_t newer_count,
-                    uint64_t stride, struct stele_run *out)
+static size_t merge(const struct stele_run *older, size_t older_count, const struct stele_run *newer,
+                    size_t newer_count, uint64_t stride, struct stele_run *out)
 {
     size_t i = 0, k = 0, n = 0;
     struct stele_run rest = older_count ? older[0] : (struct stele_run){ 0 };

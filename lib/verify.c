@@ -230,7 +230,8 @@ static int check_schema(struct verify *verify, const struct stele_superblock *su
     uint8_t *bytes = malloc(superblock->slot.schema_bytes);
     if (!bytes)
         return stele_fail(STELE_E_NOMEM, "out of memory to verify the schema");
-    int rc = stele_os_read(&verify->store->file, superblock->layout.schema_offset, bytes, superblock->slot.schema_bytes);
+    int rc = stele_os_read(&verify->store->file, superblock->layout.schema_offset, bytes,
+                           superblock->slot.schema_bytes);
     if (!rc) {
         stele_hash128(bytes, superblock->slot.schema_bytes, hash);
         *out_damage |= memcmp(hash, superblock->slot.schema_hash, sizeof(hash)) ? STELE_FILE_DAMAGE_SCHEMA : 0;

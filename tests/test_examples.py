@@ -33,6 +33,11 @@ class Examples(SteleCase):
         info = self.ends(0, "info", store, "--json").out
         self.assertIn('"record_bytes": 7', info)
 
+    def test_a_store_of_one_small_record_takes_at_most_2_mib_of_disk(self):
+        store = self.path("smtest.stele")
+        self.runs("examples/smtest", "write", store)
+        self.assertLessEqual(os.stat(store).st_blocks * 512, 2 << 20)
+
     def test_writing_the_packed_struct_again_replaces_it(self):
         store = self.path("smtest.stele")
         self.runs("examples/smtest", "write", store)
