@@ -252,6 +252,30 @@ static void damage_moves_along_and_stays_visible(void **state)
     assert_ok(stele_close(store));
 }
 
+static void sums_of_many_blocks_move_with_their_holes(void **state)
+{
+    static const uint64_t indexes[] = { 0, 1, 2046, 2047, 2048, 2049, 4095, 4096, 4097, 6143, 6144, 6999 };
+    static uint8_t large[2049]; /* one a block: words of more than three pieces */
+
+    for (unsigned sparse = 0; sparse < 2; sparse++) {
+        struct stele *store = create_store(sizeof(large), 7000, 16 * KIB, sparse ? STELE_SPARSE : 0);
+        struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
+        assert_store(store);
+        assert_ok(stele_set_count(store, 7000));
+        for (size_t i = 0; i < COUNT_OF(indexes); i++) {
+            fill_record(large, sizeof(large), indexes[i], 3);
+            assert_ok(stele_set(store, indexes[i], large));
+        }
+        for (unsigned round = 0; round < 3; round++) {
+            assert_ok(stele_reserve(store, info_of(store).capacity + 1));
+            assert_ok(stele_verify(store, NULL, &report));
+            assert_u64(report.never_written_count, 7000 - COUNT_OF(indexes));
+        }
+        assert_ok(stele_close(store));
+        assert_int_equal(unlink(scratch_path), 0);
+    }
+}
+
 static void what_a_cut_growth_left_behind_the_end_means_nothing(void **state)
 {
     static uint8_t junk[300 * KIB];
@@ -332,6 +356,7 @@ static void views_and_cursors_live_through_growth(void **state)
 }
 
 struct line {
+    struct stele *store;
     int to_child[2], to_parent[2];
 };
 
@@ -355,6 +380,7 @@ static void read_along(void *context)
         REQUIRE(write(line->to_parent[1], "k", 1) == 1);
     }
     REQUIRE(stele_close(reader) == STELE_OK);
+    REQUIRE(stele_close(line->store) == STELE_OK); /* the parent's */
 }
 
 static void a_reader_in_another_process_sees_growth_without_opening_anew(void **state)
@@ -366,6 +392,7 @@ static void a_reader_in_another_process_sees_growth_without_opening_anew(void **
     struct stele *store = create_store(RECORD_BYTES, 1, 16 * KIB, 0);
     assert_store(store);
     append_one(store, 0);
+    line.store = store;
     assert_int_equal(pipe2(line.to_child, O_CLOEXEC), 0);
     assert_int_equal(pipe2(line.to_parent, O_CLOEXEC), 0);
     fflush(NULL);
@@ -404,6 +431,7 @@ int main(void)
         IN_FAST_SCRATCH(without_disk_growth_is_refused_and_goes_on_when_there_is_some),
         IN_FAST_SCRATCH(an_append_that_needs_less_than_the_reserve_ahead_gets_what_there_is),
         IN_FAST_SCRATCH(damage_moves_along_and_stays_visible),
+        IN_FAST_SCRATCH(sums_of_many_blocks_move_with_their_holes),
         IN_FAST_SCRATCH(what_a_cut_growth_left_behind_the_end_means_nothing),
         IN_FAST_SCRATCH(a_region_of_a_newer_stele_stands_in_the_way),
         IN_FAST_SCRATCH(views_and_cursors_live_through_growth),

@@ -242,6 +242,7 @@ static void race(void *context)
     REQUIRE(stele_info(store, &info) == STELE_OK);
     REQUIRE(stele_append(store, info.file_id, 1, NULL) == STELE_OK);
     REQUIRE(stele_close(store) == STELE_OK);
+    stele_schema_free(schema);
     REQUIRE(write(racer->out[1], info.file_id, 16) == 16);
 }
 
