@@ -101,7 +101,7 @@ static int check_slot(const struct stele_slot *slot, const struct stele_layout *
 
 int stele_superblock_read(const struct stele_os_file *file, struct stele_superblock *out)
 {
-    struct stele_slot slots[2];
+    struct stele_slot slots[2] = { 0 }, before[2];
     struct stele_os_stat stat;
     int rc = stele_os_stat(file, &stat);
     if (rc)
@@ -109,21 +109,21 @@ int stele_superblock_read(const struct stele_os_file *file, struct stele_superbl
     if (stat.bytes == 0)
         return stele_fail(STELE_E_FORMAT, "not a stele store: the file is empty");
     uint32_t ruling = 0, damage = 0;
-    bool is_writing = true;
-    for (unsigned i = 0; i < READ_TRIES && is_writing; i++) {
-        if (i)
-            stele_os_sleep_us(READ_PAUSE_US);
-        /* Asked before: while nobody else can write a slot, what is read is what is there. */
+    bool is_certain = false;
+    for (unsigned i = 0; i < READ_TRIES && !is_certain; i++) {
+        bool is_writing;
+        memcpy(before, slots, sizeof(slots));
         rc = stele_os_is_writer_held(file, &is_writing);
-        memset(slots, 0, sizeof(slots));
         if (!rc)
             rc = stele_os_read(file, 0, slots, (size_t)stele_min(stat.bytes, sizeof(slots)));
         if (rc)
             return rc;
         damage = 0;
         rc = stele_superblock_choose(slots, &ruling, &damage);
-        if (!rc && !damage)
-            break;
+        /* A writer may have come between the two: damage is what two reads find alike while nobody writes. */
+        is_certain = (!rc && !damage) || (i && !is_writing && memcmp(before, slots, sizeof(slots)) == 0);
+        if (!is_certain && is_writing)
+            stele_os_sleep_us(READ_PAUSE_US);
     }
     if (rc)
         return rc;
