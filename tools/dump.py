@@ -58,10 +58,15 @@ LIVE, JOURNAL, RECORDS, SUMS, SCHEMA = 1, 2, 3, 4, 5
 REGION_NAMES = {LIVE: "live", JOURNAL: "journal", RECORDS: "records", SUMS: "sums", SCHEMA: "schema"}
 HISTORY_NAMES = {1: "replay", 2: "forced", 3: "restore", 4: "conversion"}
 ITEM_NAMES = {1: "count", 2: "records", 3: "sums", 4: "repair", 5: "user", 6: "tag", 7: "time", 8: "bytes"}
+ITEMS_KNOWN = (1, 2, 3, 4, 5, 6, 7)
 STATE_NAMES = {0: "idle", 1: "committing", 2: "recovering", 3: "failed"}
 TYPES = {1: ("i8", 1, "b"), 2: ("u8", 1, "B"), 3: ("i16", 2, "h"), 4: ("u16", 2, "H"), 5: ("i32", 4, "i"),
          6: ("u32", 4, "I"), 7: ("i64", 8, "q"), 8: ("u64", 8, "Q"), 9: ("f32", 4, "f"), 10: ("f64", 8, "d"),
          11: ("bool", 1, "B"), 12: ("text", 0, "s"), 13: ("bytes", 0, "s")}
+
+ENUM_KIND = 5
+IDENTIFIER = re.compile("[A-Za-z_$\x80-\U0010ffff][0-9A-Za-z_$\x80-\U0010ffff]*")
+FIELD_NAME = re.compile(rf"(?:{IDENTIFIER.pattern}(?:\[[0-9]+\])*\.)*{IDENTIFIER.pattern}")
 
 SLOT_FIELDS = [
     ("format_version", "I", 8), ("byte_order", "I", 12), ("library_version", "I", 16), ("slot_bytes", "I", 20),
@@ -201,7 +206,7 @@ def region_problems(slot):
             known[kind] = region
         elif region["flags"] & 1:
             raise Refused(f"region kind {kind} is unknown and marked as one that a reader must know")
-        if kind in (LIVE, JOURNAL, SUMS, SCHEMA) and region["offset"] % 65536 and kind != SCHEMA:
+        if kind in (LIVE, JOURNAL, SUMS) and region["offset"] % 65536:
             problems.append(f"region {name} does not start on a multiple of 65536")
         if region["offset"] + region["bytes"] > FILE_BYTES_MAX:
             problems.append(f"region {name} ends behind 2^61")
@@ -229,36 +234,41 @@ def region_problems(slot):
     return problems
 
 
-def slot_problems(raw, slot):
-    """What makes a slot invalid; Refused when it is right but of a kind that this reader does not know."""
+def is_valid(raw):
+    return len(raw) == SLOT_BYTES and raw[:8] == MAGIC and xxh3.disk128(raw[:4080]) == raw[4080:]
+
+
+def why_not_valid(raw):
     if len(raw) < SLOT_BYTES:
-        return ["cut by the end of the file"]
-    if raw[:8] != MAGIC:
-        return ["no magic"]
-    if slot["byte_order"] != 0x01020304:
-        return ["wrong byte order"]
-    right = xxh3.disk128(raw[:4080]) == raw[4080:]
-    if slot["format_version"] != 1:
-        if right:
-            raise Refused(f"format version {slot['format_version']}: this reader knows version 1")
-        return [f"format version {slot['format_version']}, and the hash differs"]
-    if not right:
-        return ["the hash differs"]
+        return "cut by the end of the file"
+    return "the hash differs" if raw[:8] == MAGIC else "no magic"
+
+
+def refuse_newer(slot):
+    if slot["format_version"] > 1:
+        raise Refused(f"format version {slot['format_version']}: this reader knows version 1")
     if slot["features_incompatible"] & ~FEATURES_KNOWN:
         raise Refused(f"unknown incompatible features {slot['features_incompatible'] & ~FEATURES_KNOWN:#x}")
     if slot["sum_kind"] != 1 or slot["stripe_kind"] != 1:
         raise Refused(f"unknown sum kind {slot['sum_kind']} or stripe kind {slot['stripe_kind']}")
+
+
+def slot_problems(slot):
+    """What of the ruling slot cannot be; Refused when it is of a kind that this reader does not know."""
+    refuse_newer(slot)
+    if slot["format_version"] != 1 or slot["byte_order"] != 0x01020304 or slot["slot_bytes"] != SLOT_BYTES:
+        return [f"format version {slot['format_version']}, byte order {slot['byte_order']:#x} or slot_bytes "
+                f"{slot['slot_bytes']} is impossible"]
     if not 1 <= slot["record_bytes"] <= RECORD_BYTES_MAX:
         return [f"record_bytes {slot['record_bytes']} is impossible"]
-    problems = []
     if (slot["records_per_block"], slot["records_per_cell"]) != record_shape(slot["record_bytes"]):
         return ["records per block or per cell do not follow from record_bytes"]
-    if slot["slot_bytes"] != SLOT_BYTES:
-        problems.append(f"slot_bytes {slot['slot_bytes']}")
+    problems = []
     if slot["capacity"] > CAPACITY_MAX or slot["count"] > slot["capacity"]:
         problems.append(f"count {slot['count']} or capacity {slot['capacity']} is impossible")
-    if slot["sequence"] > SEQUENCE_MAX:
-        problems.append(f"sequence {slot['sequence']} has more than 62 bits")
+    for name in ("sequence", "generation"):
+        if slot[name] > SEQUENCE_MAX:
+            problems.append(f"{name} {slot[name]} has more than 62 bits")
     if slot["tag_bytes"] > 64:
         problems.append(f"tag_bytes {slot['tag_bytes']}")
     return problems + region_problems(slot)
@@ -266,19 +276,14 @@ def slot_problems(raw, slot):
 
 def choose_slot(raws, findings):
     """FORMAT.md 2, which slot rules: (states of both, the ruling slot)."""
-    states, valid, refused = [], [], None
+    states, valid = [], []
     for name, raw in zip("AB", raws):
         slot = parse_slot(raw.ljust(SLOT_BYTES, b"\0"))
-        try:
-            problems = slot_problems(raw, slot)
-        except Refused as reason:
-            refused, problems = reason, [str(reason)]
+        problems = [] if is_valid(raw) else [why_not_valid(raw)]
         states.append({"slot": name, "valid": not problems, "problems": problems,
                        "generation": slot["generation"], "sequence": slot["sequence"], "rules": False})
         if not problems:
             valid.append((slot["generation"], len(states) - 1, slot))
-    if refused:
-        raise refused
     if not valid:
         if all(raw[:8] != MAGIC for raw in raws):
             raise Refused("not a stele store: no magic")
@@ -288,10 +293,13 @@ def choose_slot(raws, findings):
         if not state["valid"]:
             findings.add(f"header slot {state['slot']} (no block, no records): {', '.join(state['problems'])}")
     if len(valid) == 2 and valid[0][0] == valid[1][0] and raws[0] != raws[1]:
-        findings.add("header slots A and B (no block, no records): same generation, different content; A taken")
+        raise Refused("header slots A and B are of one generation and differ")
     generation = max(v[0] for v in valid)
     _, which, slot = next(v for v in valid if v[0] == generation)
     states[which]["rules"] = True
+    problems = slot_problems(slot)
+    if problems:
+        raise Refused(f"header slot {'AB'[which]}: {', '.join(problems)}")
     if len(valid) == 2 and valid[0][0] != valid[1][0]:
         findings.notes.append(f"header slot {'BA'[which]} is older: the last change of the header was cut short")
     return states, slot
@@ -306,7 +314,7 @@ def utf8(raw, what):
         raise ValueError(f"{what} is not UTF-8") from None
 
 
-def parse_attributes(raw, count, number):
+def parse_attributes(raw, count, number, kind):
     enum, at = [], 0
     for _ in range(count):
         if at + 4 > len(raw):
@@ -317,9 +325,10 @@ def parse_attributes(raw, count, number):
         if len(body) < size:
             raise ValueError(f"field {number}: an attribute runs over the end of the field")
         if tag == 0x8001:
-            if size < 4:
-                raise ValueError(f"field {number}: an enum constant has {size} bytes")
-            enum.append([utf8(body[4:], f"field {number}: an enum constant"), struct.unpack_from("<i", body)[0]])
+            name = utf8(body[4:], f"field {number}: an enum constant")
+            if kind != ENUM_KIND or not IDENTIFIER.fullmatch(name) or size > 67:
+                raise ValueError(f"field {number}: an enum constant that cannot be")
+            enum.append([name, struct.unpack_from("<i", body)[0]])
         elif not tag & 0x8000:
             raise ValueError(f"field {number}: attribute {tag:#06x} is unknown and must be known")
     if any(raw[at:]) or len(raw) - at >= 8:
@@ -346,9 +355,12 @@ def parse_field(raw, number, record_bytes):
     total = element_bytes * math.prod(used)
     if offset + total > record_bytes:
         raise ValueError(f"field {number}: ends behind the record")
-    return {"name": utf8(raw[40:40 + name_bytes], f"field {number}: the name"), "type": type_name, "kind": kind,
+    name = utf8(raw[40:40 + name_bytes], f"field {number}: the name")
+    if not FIELD_NAME.fullmatch(name):
+        raise ValueError(f"field {number}: {name!r} is no name")
+    return {"name": name, "type": type_name, "kind": kind,
             "element_bytes": element_bytes, "dims": used, "offset": offset, "bytes": total,
-            "enum": parse_attributes(raw[40 + name_bytes:], attribute_count, number)}
+            "enum": parse_attributes(raw[40 + name_bytes:], attribute_count, number, kind)}
 
 
 def parse_schema(raw):
@@ -359,6 +371,10 @@ def parse_schema(raw):
     if size != len(raw):
         raise ValueError(f"its head says {size} bytes, the header slot {len(raw)}")
     name = utf8(raw[24:88].rstrip(b"\0"), "the name of the struct")
+    if not IDENTIFIER.fullmatch(name) or not raw[87] == 0:
+        raise ValueError(f"{name!r} is no name of a struct")
+    if pack not in (0, 1, 2, 4, 8, 16) or field_count < 1:
+        raise ValueError(f"pack {pack}, {field_count} fields")
     fields, at, end = [], 88, 0
     for number in range(field_count):
         field_bytes = struct.unpack_from("<H", raw, at)[0] if at + 40 <= len(raw) else 0
@@ -367,6 +383,8 @@ def parse_schema(raw):
         field = parse_field(raw[at:at + field_bytes], number, record_bytes)
         if field["offset"] < end:
             raise ValueError(f"field {number} overlaps the one before, or is out of order")
+        if any(field["name"] == other["name"] for other in fields):
+            raise ValueError(f"field {number}: a second {field['name']!r}")
         end = field["offset"] + field["bytes"]
         fields.append(field)
         at += field_bytes
@@ -447,34 +465,35 @@ def walk(ring, slot):
         entries.append(entry)
 
 
-def find_loss(ring, slot, entries, last, findings):
+def find_loss(ring, slot, last, findings):
     """FORMAT.md 5, loss: entries that show that a commit, or a header, is missing."""
     magic = struct.pack("<I", ENTRY_MAGIC)
-    walked = sorted((e["place"], e["place"] + e["length"]) for e in entries)
-    ends = dict(walked)
     budget = 8 * len(ring)
     at = ring.find(magic)
     while at >= 0:
         step = 1
-        if at in ends:
-            step = ends[at] - at
-        elif at % 8 == 0 and at + ENTRY_HEAD_BYTES <= len(ring):
-            sequence, session = struct.unpack_from("<QQ", ring, at + 16)
-            synced = struct.unpack_from("<Q", ring, at + 40)[0]
-            lost = session == slot["session"] and sequence > last + 1 and synced > last
-            header_lost = sequence >= slot["sequence"] + RECOVERY_STEP
-            head = parse_head(ring, at) if (lost or header_lost) and budget > 0 else None
-            if head:
-                budget -= head["length"]
-                if trailer_of(ring, head) is not None:
-                    what = (f"commit {last + 1} was acknowledged and is lost" if lost
-                            else "a later header is lost")
-                    findings.add(f"journal (no block, no records named): {what}: "
-                                 f"place {at} holds sequence {sequence}, synced {synced}")
+        head = parse_head(ring, at) if at % 8 == 0 and budget > 0 else None
+        if head:
+            budget -= head["length"]
+            if trailer_of(ring, head) is not None:
+                step = head["length"]
+                what = loss_shown_by(head, slot, last)
+                if what:
+                    findings.add(f"journal (no block, no records named): {what}: place {at} holds sequence "
+                                 f"{head['sequence']}, synced {head['synced_seq']}")
                     return
         at = ring.find(magic, at + step)
     if budget <= 0:
         findings.notes.append("the search of the journal for lost entries was given up: too many candidates")
+
+
+def loss_shown_by(head, slot, last):
+    """What the whole entry of @head shows to be missing behind sequence @last, or nothing."""
+    if head["session"] != slot["session"]:
+        return "a later header is lost" if head["sequence"] >= slot["sequence"] + RECOVERY_STEP else None
+    if head["sequence"] > last + 1 and head["synced_seq"] > last:
+        return f"commit {last + 1} was acknowledged and is lost"
+    return None
 
 
 def parse_items(ring, entry, store):
@@ -487,7 +506,7 @@ def parse_items(ring, entry, store):
         if at + ITEM_HEAD_BYTES > end:
             raise ValueError("an item runs over the end of the entry")
         kind, flags, region, size, first, n = ITEM_HEAD.unpack_from(ring, at)
-        if flags & ~1 or (kind not in ITEM_NAMES and not flags & 1):
+        if flags & ~1 or (kind not in ITEMS_KNOWN and not flags & 1):
             raise Refused(f"journal entry {entry['sequence']}: item type {kind}, flags {flags:#x}")
         at += ITEM_HEAD_BYTES
         if size > end - at:
@@ -514,13 +533,9 @@ def item_problem(item, store, is_first):
             return f"count {n}, lowest {first}, capacity {store.capacity}"
     units = {2: (store.record_bytes, store.capacity, "records"), 3: (8, store.blocks, "blocks"),
              4: (8, store.blocks, "blocks")}
-    if kind == 8:
-        if region not in store.regions:
-            return f"names region {region}, which the file does not have"
-        units[8] = (1, store.regions[region]["bytes"], "bytes")
     if kind in units:
         unit, limit, word = units[kind]
-        if size != unit * n or first + n > limit:
+        if n < 1 or size != unit * n or first + n > limit:
             return f"{n} {word} from {first} in {size} bytes, where the region has {limit}"
     if (kind == 5 and size != 64) or (kind == 6 and not 1 <= size <= 64) or (kind == 7 and size):
         return f"{size} bytes"
@@ -532,8 +547,8 @@ def item_problem(item, store, is_first):
 class Overlay:
     """A region of the file with images from the ring laid over it, in order.
 
-    A cut at a byte says that from there on nothing earlier counts: neither the file nor the
-    images before the cut. Nothing is copied: an image is four numbers of its page's array: serial,
+    A cut at a byte says that from there on no image before the cut counts; what no image names is
+    as it lies in the file. Nothing is copied: an image is four numbers of its page's array: serial,
     begin, end, place in the ring.
     """
 
@@ -563,10 +578,9 @@ class Overlay:
         return self.limits[i] if i < len(self.limits) else self.region["bytes"]
 
     def read(self, begin, n):
-        """@n bytes from @begin: zeros where neither file nor journal has any."""
+        """@n bytes from @begin: zeros where the file ends and the journal has none."""
         end = begin + n
-        kept = min(end, self.limit(-1))
-        data = bytearray(self.file.read(self.region["offset"] + begin, kept - begin))
+        data = bytearray(self.file.read(self.region["offset"] + begin, n))
         data.extend(bytes(n - len(data)))
         if not self.pages:
             return data
@@ -625,9 +639,21 @@ class Store:
         if self.file.bytes < end:
             self.findings.add(f"file: {end - self.file.bytes} bytes shorter than its layout of {end}")
         self.schema = load_schema(self.file, slot, self.regions[SCHEMA], self.findings)
+        self.check_zeros()
         self.live = self.read_live()
         self.read_journal()
         self.overlay()
+
+    def check_zeros(self):
+        """FORMAT.md 1 and 3: what is zero behind the schema, the records and the sums."""
+        schema, records, sums = (self.regions[kind] for kind in (SCHEMA, RECORDS, SUMS))
+        ends = {kind: self.regions[kind]["offset"] + self.regions[kind]["bytes"] for kind in (RECORDS, SUMS)}
+        for name, begin, end in (
+                ("schema", schema["offset"] + self.slot["schema_bytes"], schema["offset"] + min(schema["bytes"], 57344)),
+                ("records", ends[RECORDS], min(round_up(ends[RECORDS], 65536), sums["offset"])),
+                ("sums", ends[SUMS], round_up(ends[SUMS], 4096))):
+            if any(self.file.read(begin, end - begin)):
+                self.findings.add(f"zeros behind the {name} (no block, no records): other bytes stand there")
 
     def read_live(self):
         raw = self.file.read(self.regions[LIVE]["offset"], 4096).ljust(4096, b"\0")
@@ -638,7 +664,7 @@ class Store:
         ring = self.file.read(region["offset"], region["bytes"])
         self.ring = ring.ljust(region["bytes"], b"\0")
         self.entries, self.ring_tail, last = walk(self.ring, self.slot)
-        find_loss(self.ring, self.slot, self.entries, last, self.findings)
+        find_loss(self.ring, self.slot, last, self.findings)
         for number, entry in enumerate(self.entries):
             try:
                 for _ in parse_items(self.ring, entry, self):
@@ -680,8 +706,6 @@ class Store:
             self.tag = self.ring[at:at + size]
         elif kind == 7:
             self.modified_us = first
-        elif kind == 8 and item["region"] in (RECORDS, SUMS):
-            (self.records if item["region"] == RECORDS else self.sums).image(serial, first, first + n, at)
 
     def block_name(self, block):
         first = block * self.per_block
