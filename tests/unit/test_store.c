@@ -739,6 +739,8 @@ static void a_writer_that_died_is_recovered_and_its_commits_are_all_there(void *
     assert_u64(recovery.kind, STELE_RECOVERY_REPLAY);
     assert_true(recovery.entry_count > 0);
     assert_u64(recovery.count, 8);
+    /* No number is given out twice, whatever was lost behind what is known. */
+    assert_u64(recovery.first_new, recovery.last_kept + (UINT64_C(1) << 32) + 1);
     assert_u64(recovery.damaged_count, 0);
     assert_u64(recovery.lost_first, 0);
     assert_ok(stele_recover(scratch_path, &options, &recovery));

@@ -162,6 +162,30 @@ static void what_a_lower_count_cut_does_not_come_back_with_a_higher_one(void **s
     }
 }
 
+static void what_is_appended_where_something_was_cut_is_what_stays(void **state)
+{
+    struct stele *store = small_store(40);
+    struct stele_txn *txn;
+    uint64_t first = 0;
+
+    assert_ok(stele_begin(store, &txn));
+    for (uint64_t i = 25; i < 40; i++)
+        set_aged(txn, i, 1);
+    assert_ok(stele_txn_set_count(txn, 30));
+    for (uint64_t i = 30; i < 45; i++) {
+        fill_record(record, RECORD_BYTES, i, 2);
+        assert_ok(stele_txn_append(txn, record, 1, &first));
+        assert_u64(first, i);
+    }
+    set_aged(txn, 33, 3);
+    assert_ok(stele_commit(txn, STELE_DURABLE, NULL));
+    assert_u64(stele_count(store), 45);
+    for (uint64_t i = 0; i < 45; i++)
+        assert_record(store, i, i < 25 ? 0 : i < 30 ? 1 : i == 33 ? 3 : 2);
+    assert_verifies(store);
+    assert_ok(stele_close(store));
+}
+
 static void user_and_tag_come_back_and_the_last_one_counts(void **state)
 {
     struct stele *store = small_store(3);
@@ -410,6 +434,7 @@ int main(void)
         IN_FAST_SCRATCH(an_abort_leaves_everything_as_it_was),
         IN_FAST_SCRATCH(an_empty_commit_writes_nothing_and_its_sequence_is_there),
         IN_FAST_SCRATCH(what_a_lower_count_cut_does_not_come_back_with_a_higher_one),
+        IN_FAST_SCRATCH(what_is_appended_where_something_was_cut_is_what_stays),
         IN_FAST_SCRATCH(user_and_tag_come_back_and_the_last_one_counts),
         IN_FAST_SCRATCH(a_second_begin_of_the_thread_waits_its_time_and_is_refused),
         IN_FAST_SCRATCH(calls_that_break_a_rule_are_refused_and_the_transaction_goes_on),
