@@ -1,0 +1,626 @@
+/*
+ * Recovery: what a dead writer left comes to the same however often it is interrupted, what is lost is told to
+ * everybody and listed when it is given up, and damage keeps nobody out.
+ *
+ * The system's calls below stand in for the real ones, so that a test can see them, stop at each, or spoil a page.
+ */
+#include "guard.h"
+#include "journal.h"
+#include "replay.h"
+#include "scratch.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+enum { RECORD_BYTES = 16, COUNT = 400, ENTRIES_MAX = 200, WRITES_MAX = 256, KILLED = 9 };
+
+/* ---- the system ---- */
+
+static struct {
+    uint64_t offset, bytes;
+} durable_writes[WRITES_MAX];
+static unsigned durable_count;
+static unsigned kill_at;             /* the process ends before its kill_at-th change; 0: never */
+static uint64_t unreadable_offset;   /* of a page of the file that no map can read; 0: none */
+
+static void maybe_die(void)
+{
+    if (kill_at && --kill_at == 0)
+        _exit(KILLED);
+}
+
+ssize_t pwrite(int descriptor, const void *bytes, size_t byte_count, off_t offset)
+{
+    maybe_die();
+    return syscall(SYS_pwrite64, descriptor, bytes, byte_count, offset);
+}
+
+ssize_t pwritev2(int descriptor, const struct iovec *vectors, int vector_count, off_t offset, int flags)
+{
+    maybe_die();
+    if (flags & RWF_DSYNC && durable_count < WRITES_MAX) {
+        durable_writes[durable_count].offset = (uint64_t)offset;
+        durable_writes[durable_count++].bytes = vectors[0].iov_len;
+    }
+    return syscall(SYS_pwritev2, descriptor, vectors, vector_count, offset, (off_t)0, flags);
+}
+
+int fdatasync(int descriptor)
+{
+    maybe_die();
+    return (int)syscall(SYS_fdatasync, descriptor);
+}
+
+void *mmap(void *address, size_t byte_count, int protection, int flags, int descriptor, off_t offset)
+{
+    void *map = (void *)syscall(SYS_mmap, address, byte_count, protection, flags, descriptor, offset);
+    uint64_t from = (uint64_t)offset;
+
+    if (map == MAP_FAILED || descriptor < 0 || unreadable_offset < from || unreadable_offset - from >= byte_count)
+        return map;
+    /* A page of a file that has none: the same signal as for one that the medium cannot read. */
+    int empty = memfd_create("empty", MFD_CLOEXEC);
+    uint8_t *page = (uint8_t *)map + (unreadable_offset - from);
+    REQUIRE(empty >= 0);
+    REQUIRE((void *)syscall(SYS_mmap, page, (size_t)4096, PROT_READ, MAP_SHARED | MAP_FIXED, empty, (off_t)0) == page);
+    close(empty);
+    return map;
+}
+
+static struct sigaction guard; /* as installed: cmocka takes the signal for each of its tests */
+
+static void take_signal_back(void)
+{
+    assert_int_equal(sigaction(SIGBUS, &guard, NULL), 0);
+}
+
+/* ---- stores that a writer left ---- */
+
+static uint8_t expected[COUNT * RECORD_BYTES];
+static uint8_t found[COUNT * RECORD_BYTES];
+static char before_path[128], image_path[128];
+
+/* Where the entries of the ring stand. */
+static struct {
+    uint64_t place, bytes, sequence;
+} entries[ENTRIES_MAX];
+static size_t entry_count;
+
+static void set_some_and_die(void *context)
+{
+    const unsigned *commits = context;
+    uint8_t record[RECORD_BYTES];
+    struct stele *store = open_store(STELE_READ_WRITE);
+
+    REQUIRE(store);
+    for (unsigned i = 0; i < *commits; i++) {
+        fill_record(record, RECORD_BYTES, i, 2);
+        REQUIRE(stele_set(store, i * 3, record) == STELE_OK);
+    }
+    _exit(7);
+}
+
+static void find_entries(void)
+{
+    struct stele_os_file file;
+    struct stele_superblock superblock;
+    struct stele_walk walk;
+    struct stele_walk_entry entry;
+
+    assert_ok(stele_os_open(scratch_path, false, &file));
+    assert_ok(stele_superblock_read(&file, &superblock));
+    stele_walk_init(&walk, &file, &superblock.layout, &superblock.slot);
+    for (entry_count = 0; stele_walk_next(&walk, &entry) == STELE_OK; entry_count++) {
+        assert_true(entry_count < ENTRIES_MAX);
+        entries[entry_count].place = superblock.layout.journal_offset + entry.place;
+        entries[entry_count].bytes = entry.head->length;
+        entries[entry_count].sequence = entry.head->sequence;
+    }
+    stele_walk_done(&walk);
+    stele_os_close(&file);
+}
+
+/*
+ * A store of COUNT records whose writer died after it had set every third of them, @commits in all: what was put in
+ * place and the live region never reached the disk, headers and journal did.
+ */
+static void make_image(unsigned commits)
+{
+    static uint8_t bytes[4 * MIB];
+    struct stele *store = create_store(RECORD_BYTES, COUNT, 512 * KIB, 0);
+
+    assert_store(store);
+    fill_records(expected, RECORD_BYTES, 0, COUNT, 1);
+    assert_ok(stele_append(store, expected, COUNT, NULL));
+    assert_ok(stele_close(store));
+    snprintf(before_path, sizeof(before_path), "%s/before", scratch_folder);
+    snprintf(image_path, sizeof(image_path), "%s/image", scratch_folder);
+    copy_file(scratch_path, before_path);
+    assert_int_equal(exit_of_child(set_some_and_die, &commits), 7);
+    for (unsigned i = 0; i < commits; i++)
+        fill_record(expected + i * 3 * RECORD_BYTES, RECORD_BYTES, i, 2);
+    copy_file(before_path, image_path);
+    peek(scratch_path, 0, bytes, STELE_LIVE_OFFSET);
+    poke(image_path, 0, bytes, STELE_LIVE_OFFSET);
+    peek(scratch_path, STELE_JOURNAL_OFFSET, bytes, 512 * KIB);
+    poke(image_path, STELE_JOURNAL_OFFSET, bytes, 512 * KIB);
+    copy_file(image_path, scratch_path);
+    find_entries();
+    assert_u64(entry_count, commits);
+}
+
+static struct stele_recovery recover(uint32_t flags)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele_recovery recovery = STELE_RECOVERY_INIT;
+
+    options.flags = flags;
+    assert_ok(stele_recover(scratch_path, &options, &recovery));
+    return recovery;
+}
+
+static void assert_opens_are_refused(void)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele_recovery recovery = STELE_RECOVERY_INIT;
+    struct stele *store;
+
+    assert_code(stele_open(scratch_path, NULL, &store), STELE_E_DAMAGED);
+    assert_says("recover --force");
+    assert_code(stele_recover(scratch_path, &options, &recovery), STELE_E_DAMAGED);
+    options.mode = STELE_READ_WRITE;
+    assert_code(stele_open(scratch_path, &options, &store), STELE_E_DAMAGED);
+    assert_says("recover --force");
+}
+
+static void spoil(uint64_t offset)
+{
+    uint8_t byte;
+
+    peek(scratch_path, offset, &byte, 1);
+    byte ^= 4;
+    poke(scratch_path, offset, &byte, 1);
+}
+
+static void assert_records(struct stele *store)
+{
+    assert_u64(stele_count(store), COUNT);
+    assert_ok(stele_read(store, 0, COUNT, found));
+    assert_memory_equal(found, expected, sizeof(expected));
+}
+
+/* ---- the same bytes, however often ---- */
+
+static uint64_t print_of_records(void)
+{
+    static uint8_t bytes[64 * KIB];
+    struct stele *store = open_store(STELE_READ_ONLY);
+    uint64_t print = 1;
+
+    assert_store(store);
+    struct stele_info info = info_of(store);
+    assert_verifies(store);
+    assert_records(store);
+    assert_ok(stele_close(store));
+    assert_u64(info.journal_entry_count, 0);
+    for (uint64_t at = info.records_offset; at < info.sums_offset + info.sums_bytes; at++) {
+        if ((at - info.records_offset) % sizeof(bytes) == 0)
+            peek(scratch_path, at, bytes, (size_t)stele_min(sizeof(bytes), info.file_bytes - at));
+        print = (print ^ bytes[(at - info.records_offset) % sizeof(bytes)]) * UINT64_C(0x9e3779b97f4a7c15);
+    }
+    return print;
+}
+
+static void recover_and_be_killed(void *context)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele_recovery recovery = STELE_RECOVERY_INIT;
+
+    kill_at = *(const unsigned *)context;
+    REQUIRE(stele_recover(scratch_path, &options, &recovery) == STELE_OK);
+    kill_at = 0;
+}
+
+static void a_recovery_that_is_killed_and_made_again_gives_the_same_bytes(void **state)
+{
+    int code = KILLED;
+    unsigned stops = 0;
+
+    make_image(60);
+    struct stele_recovery recovery = recover(0);
+    assert_u64(recovery.kind, STELE_RECOVERY_REPLAY);
+    assert_u64(recovery.entry_count, 60);
+    assert_u64(recovery.restored_count, 60);
+    uint64_t print = print_of_records();
+    assert_u64(recover(0).kind, STELE_RECOVERY_NONE);
+    assert_u64(print_of_records(), print);
+    unsigned step = scale_percent() < 50 ? 4 : 1;
+    for (unsigned at = 1; code == KILLED; at += step) {
+        copy_file(image_path, scratch_path);
+        code = exit_of_child(recover_and_be_killed, &at);
+        stops += code == KILLED ? step : 0;
+        /* And once more in the middle of the second. */
+        unsigned again = at / 2 + 1;
+        (void)exit_of_child(recover_and_be_killed, &again);
+        recover(0);
+        assert_u64(print_of_records(), print);
+    }
+    assert_int_equal(code, 0);
+    assert_true(stops > 8); /* slots, tail, records, sums, sync, flip, the checkpoint of close */
+}
+
+static void what_recovery_makes_durable_are_whole_pages(void **state)
+{
+    make_image(60);
+    durable_count = 0;
+    recover(0);
+    assert_true(durable_count > 0 && durable_count < WRITES_MAX);
+    for (unsigned i = 0; i < durable_count; i++) {
+        assert_u64(durable_writes[i].offset % STELE_PAGE_BYTES, 0);
+        assert_u64(durable_writes[i].bytes % STELE_PAGE_BYTES, 0);
+    }
+    for (size_t i = 0; i < entry_count; i++) {
+        bool is_covered = false;
+        assert_true(entries[i].bytes % STELE_PAGE_BYTES != 0); /* else nothing is shown */
+        for (unsigned k = 0; k < durable_count; k++)
+            is_covered = is_covered || (entries[i].place >= durable_writes[k].offset &&
+                                        entries[i].place + stele_round_up(entries[i].bytes, STELE_PAGE_BYTES) <=
+                                            durable_writes[k].offset + durable_writes[k].bytes);
+        assert_true(is_covered);
+    }
+}
+
+/* ---- loss is told ---- */
+
+static void create_append_and_die(void *context)
+{
+    struct stele *store = create_store(RECORD_BYTES, COUNT, 512 * KIB, 0);
+
+    REQUIRE(store);
+    for (unsigned i = 0; i < 20; i++)
+        REQUIRE(stele_append(store, expected, 1, NULL) == STELE_OK);
+    _exit(7);
+}
+
+static void a_rotten_first_entry_of_a_store_s_first_life_is_told_to_readers_too(void **state)
+{
+    struct stele *store;
+
+    assert_int_equal(exit_of_child(create_append_and_die, NULL), 7);
+    store = open_store(STELE_READ_ONLY);
+    assert_store(store);
+    assert_u64(info_of(store).clean, 0);
+    assert_u64(stele_count(store), 20);
+    assert_ok(stele_close(store));
+    find_entries();
+    assert_u64(entry_count, 20);
+    spoil(entries[0].place + 100);
+    assert_opens_are_refused();
+}
+
+static void a_header_that_was_lost_is_told_whatever_the_old_one_says(void **state)
+{
+    uint8_t old[STELE_SLOT_BYTES];
+
+    make_image(3);
+    /* Both writes of the flip lost: two good slots of an earlier life. The readers' quick look believes them. */
+    peek(before_path, 0, old, sizeof(old));
+    poke(scratch_path, 0, old, sizeof(old));
+    poke(scratch_path, STELE_SLOT_BYTES, old, 8);
+    peek(before_path, STELE_SLOT_BYTES, old, sizeof(old));
+    poke(scratch_path, STELE_SLOT_BYTES, old, sizeof(old));
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele *store;
+    options.mode = STELE_READ_WRITE;
+    assert_code(stele_open(scratch_path, &options, &store), STELE_E_DAMAGED);
+    /* One lost, the other rotten: the one that is left says "closed in good order", and is not believed. */
+    for (unsigned rotten = 0; rotten < 2; rotten++) {
+        copy_file(image_path, scratch_path);
+        peek(before_path, (1 - rotten) * STELE_SLOT_BYTES, old, sizeof(old));
+        poke(scratch_path, (1 - rotten) * STELE_SLOT_BYTES, old, sizeof(old));
+        spoil(rotten * STELE_SLOT_BYTES + 200);
+        assert_opens_are_refused();
+    }
+}
+
+/* ---- loss that is given up ---- */
+
+static void commits_of_a_lost_header_are_given_up_and_their_numbers_never_given_out_again(void **state)
+{
+    uint8_t old[STELE_SLOT_BYTES], record[RECORD_BYTES];
+    uint64_t sequence = 0;
+    struct stele_txn *txn;
+
+    make_image(3);
+    peek(before_path, 0, old, sizeof(old));
+    poke(scratch_path, 0, old, sizeof(old));
+    spoil(STELE_SLOT_BYTES + 200);
+    struct stele_recovery recovery = recover(STELE_FORCE);
+    assert_u64(recovery.kind, STELE_RECOVERY_FORCED);
+    assert_true(recovery.lost_first <= entries[0].sequence);
+    assert_true(recovery.lost_last >= entries[2].sequence);
+    assert_true(recovery.first_new > entries[2].sequence);
+    assert_u64(recovery.header_damage, STELE_FILE_DAMAGE_SLOT_B);
+    for (unsigned round = 0; round < 2; round++) {
+        struct stele *store = open_store(STELE_READ_WRITE);
+        assert_store(store);
+        for (size_t i = 0; i < 3; i++)
+            assert_code(stele_outcome(store, entries[i].sequence), STELE_E_ABSENT);
+        fill_record(record, RECORD_BYTES, 0, 3);
+        assert_ok(stele_begin(store, &txn));
+        assert_ok(stele_txn_set(txn, 0, record));
+        assert_ok(stele_commit(txn, STELE_DURABLE, &sequence));
+        assert_true(sequence > recovery.first_new - 1);
+        assert_ok(stele_outcome(store, sequence));
+        assert_ok(stele_close(store));
+    }
+}
+
+struct loss {
+    size_t first, last; /* entries */
+};
+
+static struct loss losses[ENTRIES_MAX];
+
+/* @holes of @width entries each. */
+static void spoil_entries(size_t holes, size_t width)
+{
+    for (size_t i = 0; i < holes; i++) {
+        losses[i].first = 5 + i * (width + 1);
+        losses[i].last = losses[i].first + width - 1;
+        for (size_t k = losses[i].first; k <= losses[i].last; k++)
+            spoil(entries[k].place + 100);
+    }
+}
+
+static bool is_lost(size_t entry, size_t holes)
+{
+    for (size_t i = 0; i < holes; i++) {
+        if (entry >= losses[i].first && entry <= losses[i].last)
+            return true;
+    }
+    return false;
+}
+
+/* Each range that was given up stands in the history, in order; behind the 32nd they may be one. */
+static void assert_history(size_t holes)
+{
+    struct stele_slot slots[2];
+    size_t listed = 0;
+
+    peek(scratch_path, 0, slots, sizeof(slots));
+    const struct stele_slot *slot = &slots[slots[1].generation > slots[0].generation];
+    for (uint64_t i = 0; i < slot->history_total; i++) {
+        const struct stele_history *entry = &slot->history[i];
+        if (entry->kind != STELE_RECOVERY_FORCED)
+            continue;
+        assert_true(listed < holes);
+        assert_u64(entry->last_kept + 1, entries[losses[listed].first].sequence);
+        size_t last = holes > 32 && listed == 31 ? holes - 1 : listed;
+        assert_u64(entry->first_new - 1, entries[losses[last].last].sequence);
+        listed++;
+    }
+    assert_u64(listed, holes > 32 ? 32 : holes);
+}
+
+static void recovery_by_force_ends_in_an_open_store_and_lists_what_it_gave_up(void **state)
+{
+    static const struct { size_t holes, width; } cases[] = {
+        { 1, 1 }, { 1, 3 }, { 2, 1 }, { 3, 2 }, { 8, 1 }, { 9, 1 }, { 32, 1 }, { 33, 1 }, { 40, 1 }, { 20, 3 },
+    };
+
+    make_image(100);
+    for (size_t n = 0; n < COUNT_OF(cases); n++) {
+        size_t holes = cases[n].holes;
+        copy_file(image_path, scratch_path);
+        spoil_entries(holes, cases[n].width);
+        assert_opens_are_refused();
+        struct stele_recovery recovery = recover(STELE_FORCE);
+        assert_u64(recovery.kind, STELE_RECOVERY_FORCED);
+        assert_u64(recovery.entry_count, entry_count - holes * cases[n].width);
+        assert_u64(recovery.lost_first, entries[losses[0].first].sequence);
+        assert_u64(recovery.lost_last, entries[losses[holes - 1].last].sequence);
+        assert_u64(recovery.last_kept, entries[entry_count - 1].sequence);
+        assert_history(holes);
+        struct stele *store = open_store(STELE_READ_WRITE);
+        assert_store(store);
+        for (size_t i = 0; i < entry_count; i++) {
+            uint8_t record[RECORD_BYTES], old[RECORD_BYTES];
+            bool is_merged = holes > 32 && i > losses[31].first && i < losses[holes - 1].last;
+            if (is_lost(i, holes) || !is_merged)
+                assert_code(stele_outcome(store, entries[i].sequence), is_lost(i, holes) ? STELE_E_ABSENT : STELE_OK);
+            fill_record(old, RECORD_BYTES, i * 3, 1);
+            assert_ok(stele_get(store, i * 3, record));
+            assert_memory_equal(record, is_lost(i, holes) ? old : expected + i * 3 * RECORD_BYTES, RECORD_BYTES);
+        }
+        assert_ok(stele_close(store));
+        /* Once more: nothing is lost twice. */
+        assert_u64(recover(STELE_FORCE).kind, STELE_RECOVERY_NONE);
+        assert_history(holes);
+    }
+}
+
+/* ---- damage keeps nobody out ---- */
+
+static unsigned error_count;
+
+static void count_errors(void *context, int level, const char *text)
+{
+    error_count += level == 0;
+}
+
+static void recovery_reports_a_block_that_is_damaged_or_unreadable_and_goes_on(void **state)
+{
+    for (unsigned is_unreadable = 0; is_unreadable < 2; is_unreadable++) {
+        take_signal_back();
+        make_image(4); /* records 0 to 9 */
+        struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
+        if (is_unreadable)
+            unreadable_offset = STELE_RECORDS_ALIGN * 2; /* a page, and block 0 is just that */
+        else
+            spoil(STELE_RECORDS_ALIGN * 2 + 100 * RECORD_BYTES);
+        error_count = 0;
+        stele_log_to(count_errors, NULL);
+        struct stele_recovery recovery = recover(0);
+        stele_log_to(NULL, NULL);
+        assert_u64(error_count, 1);
+        assert_u64(recovery.kind, STELE_RECOVERY_REPLAY);
+        assert_u64(recovery.entry_count, 4);
+        assert_u64(recovery.damaged_count, 1);
+        assert_u64(recovery.first_damaged_block, 0);
+        assert_u64(recovery.count, COUNT);
+        struct stele *store = open_store(STELE_READ_WRITE);
+        assert_store(store);
+        assert_ok(stele_read(store, 256, 144, found));
+        assert_memory_equal(found, expected + 256 * RECORD_BYTES, 144 * RECORD_BYTES);
+        assert_code(stele_get(store, 0, found), is_unreadable ? STELE_E_IO : STELE_OK);
+        assert_code(stele_verify(store, NULL, &report), STELE_E_DAMAGED);
+        assert_u64(report.damaged_count, 1);
+        assert_u64(report.first_damaged_block, 0);
+        assert_u64(report.unreadable_count, is_unreadable);
+        assert_ok(stele_set(store, 300, expected + 300 * RECORD_BYTES));
+        assert_ok(stele_close(store));
+        unreadable_offset = 0;
+        assert_int_equal(unlink(scratch_path), 0);
+    }
+}
+
+/* ---- records that look like a journal ---- */
+
+static uint8_t forged[8 * KIB];
+
+/* Entries as of a session and with sequences of somebody's choice, as the bytes of records. */
+static void forge(uint64_t session, uint64_t sequence)
+{
+    struct stele_entry entry = { .bytes = NULL };
+    struct stele_entry_identity identity = { .sequence = sequence, .session = session, .synced_seq = sequence - 1 };
+    uint64_t trailer;
+    size_t padded_bytes;
+    uint8_t *payload;
+
+    assert_ok(stele_entry_begin(&entry));
+    assert_ok(stele_entry_add(&entry, STELE_ITEM_TIME, 0, 1, 0, 0, &payload));
+    assert_ok(stele_entry_seal(&entry, &identity, &trailer, &padded_bytes));
+    memset(forged, 0, sizeof(forged));
+    for (size_t at = 0; at + entry.used_bytes <= sizeof(forged); at += 128)
+        memcpy(forged + at, entry.bytes, entry.used_bytes);
+    stele_entry_done(&entry);
+}
+
+static void store_the_forged_and_die(void *context)
+{
+    struct stele *store = open_store(STELE_READ_WRITE);
+    struct stele_info info = STELE_INFO_INIT;
+
+    REQUIRE(store && stele_info(store, &info) == STELE_OK);
+    forge(*(unsigned *)context ? info.session : 12345, info.sequence + (UINT64_C(1) << 40));
+    REQUIRE(stele_append(store, forged, 1, NULL) == STELE_OK);
+    REQUIRE(stele_append(store, forged, 1, NULL) == STELE_OK);
+    _exit(7);
+}
+
+static void records_that_hold_entries_raise_no_false_alarm(void **state)
+{
+    for (unsigned is_own_session = 0; is_own_session < 2; is_own_session++) {
+        struct stele *store = create_store(sizeof(forged), 10, 64 * KIB, 0);
+        static uint8_t record[sizeof(forged)];
+        assert_store(store);
+        assert_ok(stele_close(store));
+        assert_int_equal(exit_of_child(store_the_forged_and_die, &is_own_session), 7);
+        store = open_store(STELE_READ_ONLY);
+        assert_store(store);
+        assert_u64(stele_count(store), 2);
+        assert_verifies(store);
+        assert_ok(stele_get(store, 1, record));
+        assert_ok(stele_close(store));
+        struct stele_recovery recovery = recover(0);
+        assert_u64(recovery.kind, STELE_RECOVERY_REPLAY);
+        assert_u64(recovery.entry_count, 2);
+        assert_u64(recovery.count, 2);
+        /* Nor are numbers skipped for it. */
+        assert_u64(recovery.first_new, recovery.last_kept + (UINT64_C(1) << 32) + 1);
+        assert_int_equal(unlink(scratch_path), 0);
+    }
+}
+
+/* ---- what it costs ---- */
+
+enum { SMALL_COMMITS = 100, SMALL_PER_COMMIT = 64 * KIB };
+
+static void append_bytes_and_die(void *context)
+{
+    static uint8_t bytes[SMALL_PER_COMMIT];
+    struct stele *store = open_store(STELE_READ_WRITE);
+
+    REQUIRE(store);
+    for (unsigned i = 0; i < SMALL_COMMITS; i++) {
+        memset(bytes, (int)i + 1, sizeof(bytes));
+        REQUIRE(stele_append(store, bytes, sizeof(bytes), NULL) == STELE_OK);
+    }
+    _exit(7);
+}
+
+static void recover_in_little_memory(void *context)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele_recovery recovery = STELE_RECOVERY_INIT;
+    struct rusage before, after;
+
+    REQUIRE(getrusage(RUSAGE_SELF, &before) == 0);
+    REQUIRE(stele_recover(scratch_path, &options, &recovery) == STELE_OK);
+    REQUIRE(getrusage(RUSAGE_SELF, &after) == 0);
+    REQUIRE(recovery.entry_count == SMALL_COMMITS);
+    REQUIRE(recovery.count == (uint64_t)SMALL_COMMITS * SMALL_PER_COMMIT);
+    /* In KiB. The records themselves are 6 MiB, in the map; an image of each by itself would be 200 MiB and more. */
+    REQUIRE(after.ru_maxrss - before.ru_maxrss < 64 * KIB);
+}
+
+static void replay_costs_by_the_item_and_not_by_the_record(void **state)
+{
+    struct stele *store = create_store(1, (uint64_t)SMALL_COMMITS * SMALL_PER_COMMIT, 16 * MIB, 0);
+    struct stele_os_file file;
+    struct stele_superblock superblock;
+    struct stele_replay replay;
+    struct stele_walk walk;
+
+    assert_store(store);
+    assert_ok(stele_close(store));
+    assert_int_equal(exit_of_child(append_bytes_and_die, NULL), 7);
+    assert_ok(stele_os_open(scratch_path, false, &file));
+    assert_ok(stele_superblock_read(&file, &superblock));
+    stele_walk_init(&walk, &file, &superblock.layout, &superblock.slot);
+    stele_replay_init(&replay, &superblock.layout, &superblock.slot, 0);
+    assert_ok(stele_replay_walk(&replay, &walk, UINT64_MAX));
+    assert_u64(replay.entry_count, SMALL_COMMITS);
+    assert_ok(stele_replay_finish(&replay, &superblock.layout));
+    /* One run of records and a few of words for each entry. */
+    assert_true(replay.records.count <= SMALL_COMMITS * 2);
+    assert_true(replay.words.count <= SMALL_COMMITS * 4);
+    assert_true((replay.records.room + replay.words.room) * sizeof(struct stele_run) < 256 * KIB);
+    assert_u64(stele_runs_total(&replay.records), (uint64_t)SMALL_COMMITS * SMALL_PER_COMMIT);
+    stele_walk_done(&walk);
+    stele_replay_done(&replay);
+    stele_os_close(&file);
+    assert_int_equal(exit_of_child(recover_in_little_memory, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_FAST_SCRATCH(a_recovery_that_is_killed_and_made_again_gives_the_same_bytes),
+        IN_SCRATCH(what_recovery_makes_durable_are_whole_pages),
+        IN_SCRATCH(a_rotten_first_entry_of_a_store_s_first_life_is_told_to_readers_too),
+        IN_SCRATCH(a_header_that_was_lost_is_told_whatever_the_old_one_says),
+        IN_SCRATCH(commits_of_a_lost_header_are_given_up_and_their_numbers_never_given_out_again),
+        IN_FAST_SCRATCH(recovery_by_force_ends_in_an_open_store_and_lists_what_it_gave_up),
+        IN_SCRATCH(recovery_reports_a_block_that_is_damaged_or_unreadable_and_goes_on),
+        IN_SCRATCH(records_that_hold_entries_raise_no_false_alarm),
+        IN_FAST_SCRATCH(replay_costs_by_the_item_and_not_by_the_record),
+    };
+
+    if (stele_guard_install() || sigaction(SIGBUS, NULL, &guard))
+        return 1;
+    return cmocka_run_group_tests_name("recover", tests, NULL, NULL);
+}
