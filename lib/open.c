@@ -145,11 +145,12 @@ static int check_still_there(struct stele *store)
     struct stele_superblock now;
     int rc = stele_os_stat(&store->file, &stat);
     if (!rc && stat.links == 0)
-        rc = stele_fail(STELE_E_STALE, "%s: was replaced while it was being opened", store->path);
+        rc = stele_fail(STELE_E_STALE, "%s: was replaced while it was being opened; try again", store->path);
     if (!rc)
         rc = stele_superblock_read(&store->file, &now);
     if (!rc && !stele_is_zero(now.slot.superseded_by, sizeof(now.slot.superseded_by)))
-        rc = stele_fail(STELE_E_STALE, "%s: was rewritten while it was being opened", store->path);
+        rc = stele_fail(STELE_E_STALE, "%s: was rewritten into a new file, which this is not; open that one under "
+                        "its name", store->path);
     if (!rc)
         stele_handle_set_superblock(store, &now);
     return rc;
@@ -197,7 +198,8 @@ static int check_size(const char *path, const struct stele_os_file *file, const 
     if (stat.bytes < need_bytes)
         return stele_fail(STELE_E_TRUNCATED, "%s: the file has %" PRIu64 " bytes, its header says %" PRIu64 "%s", path,
                           stat.bytes, layout->file_bytes,
-                          stat.bytes >= layout->records_offset ? "; open it read-only to save what is left" : "");
+                          stat.bytes >= layout->records_offset ? "; open it read-only to save what is left"
+                                                                 : "; it was cut: restore it from a backup");
     return STELE_OK;
 }
 

@@ -136,7 +136,7 @@ int stele_os_read(const struct stele_os_file *file, uint64_t offset, void *out, 
         if (done < 0)
             return fail_at(STELE_E_IO, errno, offset, "the system could not read (see the system log)");
         if (done == 0)
-            return fail_at(STELE_E_TRUNCATED, 0, offset, "the file is cut: bytes are missing");
+            return fail_at(STELE_E_TRUNCATED, 0, offset, "the file is cut (restore it from a backup): bytes are gone");
         to += done;
         offset += (uint64_t)done;
         byte_count -= (size_t)done;

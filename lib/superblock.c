@@ -39,7 +39,7 @@ int stele_superblock_choose(const struct stele_slot slots[2], uint32_t *out_ruli
     enum verdict b = judge(&slots[1]);
     if (a < VERDICT_NEWER && b < VERDICT_NEWER) {
         if (a == VERDICT_BLANK && b == VERDICT_BLANK)
-            return stele_fail(STELE_E_FORMAT, "not a stele store: it does not begin as one");
+            return stele_fail(STELE_E_FORMAT, "not a stele store: it does not begin as one; check the path");
         const struct stele_slot *torn = a == VERDICT_TORN ? &slots[0] : &slots[1];
         /* A newer format may put its hash elsewhere; ours would have said 1. */
         if (torn->format_version > STELE_FORMAT_VERSION && torn->format_version < 0x10000)
@@ -107,7 +107,7 @@ int stele_superblock_read(const struct stele_os_file *file, struct stele_superbl
     if (rc)
         return rc;
     if (stat.bytes == 0)
-        return stele_fail(STELE_E_FORMAT, "not a stele store: the file is empty");
+        return stele_fail(STELE_E_FORMAT, "not a stele store: the file is empty; check the path");
     uint32_t ruling = 0, damage = 0;
     bool is_certain = false;
     for (unsigned i = 0; i < READ_TRIES && !is_certain; i++) {
@@ -125,6 +125,9 @@ int stele_superblock_read(const struct stele_os_file *file, struct stele_superbl
         if (!is_certain && is_writing)
             stele_os_sleep_us(READ_PAUSE_US);
     }
+    if (rc == STELE_E_DAMAGED && stat.bytes < sizeof(slots))
+        return stele_fail(rc, "the file is cut inside its header, which takes %zu bytes: it has %" PRIu64 "; restore "
+                          "it from a backup", sizeof(slots), stat.bytes);
     if (rc)
         return rc;
     struct stele_superblock superblock = { .slot = slots[ruling], .ruling = ruling, .damage = damage,
