@@ -136,7 +136,9 @@ int stele_txn_append(struct stele_txn *txn, const void *records, size_t record_c
     if (record_count > STELE_CAPACITY_MAX - txn->count)
         return stele_fail(STELE_E_RANGE, "%s: %zu more records: a store holds at most 2^48", txn->store->path,
                           record_count);
-    int rc = make_room(txn, record_count);
+    int rc = stele_handle_check(txn->store);
+    if (!rc)
+        rc = make_room(txn, record_count);
     /* The count moves last: a failure in the middle leaves images that no index leads to. */
     for (size_t i = 0; i < record_count && !rc; i++)
         rc = stage(txn, txn->count + i, (const uint8_t *)records + i * (size_t)txn->store->fixed.record_bytes);
@@ -180,17 +182,13 @@ int stele_txn_set_count(struct stele_txn *txn, uint64_t record_count)
     if (record_count > STELE_CAPACITY_MAX)
         return stele_fail(STELE_E_RANGE, "%s: %" PRIu64 " records: a store holds at most 2^48", txn->store->path,
                           record_count);
-    if (record_count < txn->count) {
-        int rc = drop_above(txn, record_count);
-        if (rc)
-            return rc;
-        txn->lowest = stele_min(txn->lowest, record_count);
-    } else if (record_count > txn->count) {
-        /* A failed append may have left images up there. */
-        int rc = drop_above(txn, txn->count);
-        if (rc)
-            return rc;
-    }
+    int rc = stele_handle_check(txn->store);
+    /* Also where the count rises: a failed append may have left images up there. */
+    if (!rc && record_count != txn->count)
+        rc = drop_above(txn, stele_min(record_count, txn->count));
+    if (rc)
+        return rc;
+    txn->lowest = stele_min(txn->lowest, record_count);
     txn->count = record_count;
     return STELE_OK;
 }
@@ -201,15 +199,15 @@ int stele_txn_get(struct stele_txn *txn, uint64_t index, void *out_record)
         return stele_fail(STELE_E_USAGE, "stele_txn_get: txn and out_record must not be NULL");
     if (index >= txn->count)
         return out_of_range(txn, index);
+    int rc = stele_handle_check(txn->store);
+    if (rc)
+        return rc;
     const struct stele_layout *layout = &txn->store->fixed;
     const uint64_t *position = stele_lookup_find(&txn->places, index);
     if (position) {
         memcpy(out_record, txn->records + *position * layout->record_bytes, (size_t)layout->record_bytes);
         return STELE_OK;
     }
-    int rc = stele_handle_check(txn->store);
-    if (rc)
-        return rc;
     if (index < txn->lowest)
         return stele_handle_copy(txn->store, stele_record_offset(layout, index), out_record,
                                  (size_t)layout->record_bytes);
