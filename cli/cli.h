@@ -66,6 +66,7 @@ struct cli {
     uint32_t wait_ms;       /* --wait; 5000 */
     char **operands;        /* the words that are not options, in order; inside the words given */
     size_t operand_count;
+    int output_code;        /* errno of a write to stdout that failed, where the verb saw it; 0: none */
     struct cli_progress progress;
 };
 

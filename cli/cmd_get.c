@@ -1,6 +1,7 @@
 #include "cli.h"
 #include "value.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,7 +85,8 @@ static int print_record(struct getter *getter, uint64_t index, const void *recor
                     "it, raw gives the bytes", index, getter->line.bytes);
         return CLI_FINDINGS;
     }
-    fwrite(getter->line.bytes, 1, getter->line.length, stdout);
+    if (fwrite(getter->line.bytes, 1, getter->line.length, stdout) != getter->line.length)
+        getter->cli->output_code = errno;
     return CLI_DONE;
 }
 

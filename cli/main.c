@@ -49,14 +49,15 @@ static bool asks_for_help(int word_count, char **words)
 /* Results that did not reach stdout are a failure of the run. */
 static int flush_results(const struct cli *cli, int exit_code)
 {
-    errno = 0;
-    if (fflush(stdout) || ferror(stdout)) {
-        int failed = cli_refuse_system(cli, errno ? errno : EIO,
-                                       "standard output: the results are not complete");
+    bool is_failed = ferror(stdout) != 0;
+    int code = cli->output_code, failed = CLI_DONE;
 
-        return exit_code ? exit_code : failed;
-    }
-    return exit_code;
+    errno = 0;
+    if (fflush(stdout) == 0 && !is_failed)
+        return exit_code;
+    code = code ? code : errno ? errno : EIO;
+    failed = cli_refuse_system(cli, code, "standard output: the results are not complete");
+    return exit_code ? exit_code : failed;
 }
 
 static int run_verb(const struct cli_verb *verb, int word_count, char **words)

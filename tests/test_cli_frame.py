@@ -1,4 +1,4 @@
-"""The frame of the command line: help, verbs, typos, words and where messages go. No store is needed."""
+"""The frame of the command line: help, verbs, typos, words and where messages go."""
 import re
 import subprocess
 import unittest
@@ -132,6 +132,12 @@ class Frame(SteleCase):
             done = subprocess.run([STELE, "help"], stdout=full, stderr=subprocess.PIPE, check=False)
         self.assertEqual(done.returncode, 3)
         self.assertIn(b"standard output", done.stderr)
+        store = self.create("s.stele", "struct S { char text[1000]; };")
+        self.ends(0, "truncate", store, "1000")
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([STELE, "get", store, ".."], stdout=full, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn(b"not complete: No space left on device", done.stderr)
 
 
 if __name__ == "__main__":
