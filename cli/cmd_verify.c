@@ -128,14 +128,21 @@ static int finish(struct check *check, const struct stele_verify_report *report,
     char error[sizeof stele_last_error()->text] = { 0 };
     int exit_code = CLI_DONE;
 
-    if (!is_whole) {
+    if (!is_whole)
         snprintf(error, sizeof error, "%s", stele_last_error()->text);
+    if (rc == STELE_E_INTERRUPTED)
+        cli_message(check->cli,
+                    "%s: interrupted: %" PRIu64 " records in %" PRIu64 " blocks checked, %" PRIu64
+                    " damaged; the rest was not looked at",
+                    check->cli->operands[0], report->record_count, report->block_count, report->damaged_count);
+    else if (!is_whole)
         exit_code = cli_fail(check->cli, check->cli->operands[0], rc);
-    }
     if (check->is_json && (is_whole || is_finding || rc == STELE_E_INTERRUPTED))
         print_json(check, report, rc, is_whole ? NULL : error);
     else if (is_whole)
         print_text(check, report);
+    if (rc == STELE_E_INTERRUPTED)
+        exit_code = CLI_INTERRUPTED;
     return is_finding ? CLI_FINDINGS : exit_code;
 }
 
