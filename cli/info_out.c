@@ -38,19 +38,34 @@ static void print_size(const char *label, uint64_t bytes, const char *tail)
         printf("%s%.1f %ciB%s", label, amount, letters[i], tail);
 }
 
+static const char *sentence_of_state(const struct stele_info *info)
+{
+    if (info->state != STELE_STATE_CLOSED)
+        return ", open for writing now";
+    return info->clean ? " in good order" : " by the death of its last writer; the next to write recovers it";
+}
+
+/* Each first opening for writing is a recovery to the library, also when there was nothing to replay. */
+static void print_sessions(const struct stele_info *info)
+{
+    bool is_opening = info->recovery_kind == STELE_RECOVERY_REPLAY;
+
+    printf("%-12s%" PRIu64 "\n", "sessions", info->recovery_count);
+    if (!info->recovery_kind)
+        return;
+    printf("%-12sthe last one began by %s:\n", "", is_opening ? "opening for writing"
+                                                              : name_of_recovery(info->recovery_kind));
+    print_time("", info->recovery_us);
+    printf("%-12skept commits up to %" PRIu64 ", its own begin at %" PRIu64 "\n", "", info->recovery_last_kept,
+           info->recovery_first_new);
+}
+
 static void print_state(const struct stele_info *info)
 {
-    printf("%-12s%s, %s\n", "state", name_of_state(info->state),
-           info->clean ? "closed in good order" : "not closed by its last writer, or open now");
+    printf("%-12s%s%s\n", "state", name_of_state(info->state), sentence_of_state(info));
     for (uint32_t bits = info->header_damage; bits; bits &= bits - 1)
         printf("%-12s%s: damaged, the other one serves\n", "", name_of_file_damage(bits & (0 - bits)));
-    printf("%-12s%" PRIu64 " begun by opening for writing or by recovery, the last: %s\n", "sessions",
-           info->recovery_count, name_of_recovery(info->recovery_kind));
-    if (info->recovery_kind) {
-        print_time("", info->recovery_us);
-        printf("%-12skept up to commit %" PRIu64 ", went on at %" PRIu64 "\n", "", info->recovery_last_kept,
-               info->recovery_first_new);
-    }
+    print_sessions(info);
     print_time("created", info->created_us);
     print_time("modified", info->modified_us);
     print_time("checkpoint", info->checkpoint_us);

@@ -82,10 +82,15 @@ class Info(LookCase):
 
     def test_text_shows_the_same_to_people(self):
         text = self.ends(0, "info", self.filled()).out
-        for line in (r"records +1000 of 32 bytes, room for \d+", "state +closed, closed in good order",
-                     r"sessions +\d+ begun",
+        for line in (r"records +1000 of 32 bytes, room for \d+", "state +closed in good order\n",
+                     r"sessions +\d+\n +the last one began by opening for writing:\n +20\d\d-",
                      "format +1, written by stele", "struct S", r" 0  i32 +4  number", r" 4  text +28  name"):
             self.assertRegex(text, line)
+        path = self.filled("open")
+        held = holder("hold", path)
+        self.assertEqual(held.stdout.readline(), "held\n")
+        self.assertIn("state       idle, open for writing now\n", self.ends(0, "info", path).out)
+        held.communicate()
 
 
 class Schema(LookCase):
@@ -226,6 +231,7 @@ class Unclean(LookCase):
                 self.assertRegex(done.err, r"^stele %s: %s: .* 3 journal entries replayed in memory, .*unchanged\n$" %
                                  (words[0], re.escape(path)))
                 self.assertEqual(self.ends(0, *words, "--quiet").err, "")
+        self.assertIn("closed by the death of its last writer; the next to write", self.ends(0, "info", path).out)
         self.assertEqual(self.count(path, 32), 13)
         self.assertEqual(digest(path), before)
 
