@@ -42,7 +42,7 @@ const char *cli_nearest(const char *name, const char *const *words, size_t word_
     for (size_t i = 0; i < word_count; i++) {
         size_t d = distance(name, words[i]);
 
-        if (d < best) {
+        if (d < best && (d < strlen(name) || d < strlen(words[i]))) {
             best = d;
             out = words[i];
         }
@@ -232,6 +232,19 @@ static int read_words(struct parser *parser, int word_count, char **words)
     return CLI_DONE;
 }
 
+/* Say which word of the usage, "stele VERB WORD WORD ...", is missing. */
+static int missing_operand(const struct cli *cli)
+{
+    const char *word = cli->verb->usage;
+
+    for (size_t i = 0; i < cli->operand_count + 2 && *word; i++) {
+        word += strcspn(word, " \n");
+        word += strspn(word, " ");
+    }
+    return cli_usage_error(cli, "%.*s is missing behind \"%s\"", (int)strcspn(word, " \n"), word,
+                           cli->operands[cli->operand_count - 1]);
+}
+
 static int check_operands(const struct cli *cli, size_t operand_count_min, size_t operand_count_max)
 {
     if (!cli->operand_count && operand_count_min)
@@ -242,8 +255,7 @@ static int check_operands(const struct cli *cli, size_t operand_count_min, size_
         return cli_usage_error(cli, "%s: this version keeps stores in files only; write ./%s for a file of "
                                "that name", cli->operands[0], cli->operands[0]);
     if (cli->operand_count < operand_count_min)
-        return cli_usage_error(cli, "something is missing behind \"%s\"",
-                               cli->operands[cli->operand_count - 1]);
+        return missing_operand(cli);
     if (cli->operand_count > operand_count_max)
         return cli_usage_error(cli, "\"%s\" is one word too many", cli->operands[operand_count_max]);
     return CLI_DONE;

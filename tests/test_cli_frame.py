@@ -108,8 +108,10 @@ class Frame(SteleCase):
         for verb in VERBS[:-2]:
             self.assertIn("FILE is missing", self.ends(2, verb).err)
             self.assertIn("FILE is an empty word", self.ends(2, verb, "").err)
-        for words in (("get", "f"), ("set", "f"), ("set", "f", "0"), ("truncate", "f")):
-            self.assertIn('something is missing behind "%s"' % words[-1], self.ends(2, *words).err)
+        for words, missing in ((("get", "f"), "INDEX|A..B"), (("set", "f"), "INDEX"), (("set", "f", "0"), "field=value"),
+                               (("truncate", "f"), "COUNT"), (("import", "f", "--header"), "DATA|-")):
+            sentence = '%s is missing behind "%s"' % (missing, [word for word in words if word[0] != "-"][-1])
+            self.assertIn(" " + sentence, self.ends(2, *words).err)
         for words in (("info", "f", "g"), ("truncate", "f", "1", "2"), ("verify", "f", "--", "--json")):
             self.assertIn('"%s" is one word too many' % words[-1], self.ends(2, *words).err)
 

@@ -158,6 +158,7 @@ class Append(SteleCase):
                 ("m=[[1,2,3],[4,5]]", "m", "too few"), ("m[2][0]=1", "m[2][0]", "elements are 0 to 1"),
                 ("m[0]=[1,2,70000]", "m[0]", "does not fit"), ("names[0]=12345", "names[0]", "the field 4"),
                 ("points[0].z=1", "points[0].z", "did you mean points[0]."), ("tetx=a", "tetx", "did you mean text?"),
+                ("q=1", "q", "`stele schema FILE` lists them"),
                 ("=5", "", "no field"), ("u8", "u8", "expected field=value")):
             with self.subTest(word=word):
                 done = self.ends(2, "append", path, "i8=1", word)
