@@ -403,7 +403,8 @@ STELE_API void stele_abort(struct stele_txn *txn); /* NULL is fine */
  * Ask whether the commit with @sequence is in the store: STELE_OK there, STELE_E_ABSENT not.
  *
  * Errors:  STELE_E_POISONED on the handle that saw the sync fail: open anew and ask there;
- *          STELE_E_UNKNOWN older than the history of 64 recoveries; STELE_E_RANGE never given out
+ *          STELE_E_UNKNOWN older than the history of 64 recoveries; STELE_E_RANGE never given out;
+ *          STELE_E_BUSY a writer stopped in the middle and none has come yet to decide it (read-only handles)
  */
 STELE_API int stele_outcome(struct stele *store, uint64_t sequence);
 

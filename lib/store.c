@@ -4,6 +4,7 @@
 #include "error.h"
 #include "open.h"
 #include "options.h"
+#include "reader.h"
 #include "recover.h"
 #include "turn.h"
 
@@ -307,6 +308,35 @@ static int look_up(const struct stele_slot *slot, uint64_t sequence, uint64_t ap
     return STELE_OK;
 }
 
+/* One look; STELE_END where the session changed meanwhile. */
+static int ask_outcome(struct stele *store, uint64_t sequence)
+{
+    const struct stele_live *words = store->live.words;
+    const struct stele_reading *reading;
+    struct stele_superblock now;
+    int rc = stele_reader_current(store, &reading);
+    if (rc)
+        return rc;
+    const struct stele_replay *overlay = stele_reader_overlay(reading);
+    uint64_t session = overlay ? reading->session : stele_load_acquire(&words->session.word);
+    uint64_t state = stele_load_acquire(&words->state.word);
+    uint64_t applied = overlay ? overlay->sequence : stele_load_acquire(&words->applied.word);
+    rc = stele_superblock_read(&store->file, &now);
+    if (stele_load_acquire(&words->session.word) != session)
+        return STELE_END;
+    if (rc)
+        return rc;
+    /* Until the next writer has decided: what a failed commit left, and what a recovery gives up. */
+    if (!overlay && (now.slot.session != session || (sequence > applied && state != STELE_STATE_IDLE)))
+        return stele_fail(STELE_E_BUSY, "%s: a writer is at work, or stopped and left commit %" PRIu64 " undecided; ask "
+                          "again, or open the store for writing and ask there", store->path, sequence);
+    rc = look_up(&now.slot, sequence, applied);
+    /* Of a writer that died: given out perhaps, but not in the store, and no recovery will bring it back. */
+    if (rc == STELE_E_RANGE && overlay && sequence < applied + STELE_SEQUENCE_LEAP)
+        rc = stele_fail(STELE_E_ABSENT, "commit %" PRIu64 " is not in the store", sequence);
+    return rc;
+}
+
 int stele_outcome(struct stele *store, uint64_t sequence)
 {
     if (!store)
@@ -315,17 +345,19 @@ int stele_outcome(struct stele *store, uint64_t sequence)
     if (!rc && store->is_poisoned)
         rc = stele_fail(STELE_E_POISONED, "%s: this handle saw a sync fail; open the store anew and ask there",
                         store->path);
-    struct stele_superblock now;
-    if (!rc)
-        rc = stele_superblock_read(&store->file, &now);
+    /* Who may write decides it: taking the turn recovers. */
+    if (!rc && store->is_writable && stele_load_acquire(&store->live.words->state.word) != STELE_STATE_IDLE) {
+        rc = stele_turn_take(store);
+        if (!rc)
+            stele_turn_give(store);
+    }
     if (rc)
         return rc;
-    const struct stele_reading *reading = __atomic_load_n(&store->reading, __ATOMIC_ACQUIRE);
-    uint64_t applied = reading && reading->is_detached ? reading->overlay.sequence
-                                                       : stele_load_acquire(&store->live.words->applied.word);
-    rc = look_up(&now.slot, sequence, applied);
-    /* Of a writer that died: given out perhaps, but not in the store, and no recovery will bring it back. */
-    if (rc == STELE_E_RANGE && reading && reading->is_detached && sequence < applied + STELE_SEQUENCE_LEAP)
-        rc = stele_fail(STELE_E_ABSENT, "commit %" PRIu64 " is not in the store", sequence);
+    uint64_t deadline_us = stele_os_clock_us() + (uint64_t)store->read_wait_ms * 1000;
+    while ((rc = ask_outcome(store, sequence)) == STELE_END) {
+        if (stele_os_clock_us() >= deadline_us)
+            return stele_fail(STELE_E_BUSY, "%s: writers come and go too fast to say what became of commit %" PRIu64
+                              "; ask again", store->path, sequence);
+    }
     return rc;
 }

@@ -214,13 +214,14 @@ static int check_blocks(struct verify *verify)
 }
 
 /* Whether header and session are still those of @before: what was found is damage and not a change. */
-static int is_same_header(struct verify *verify, const struct stele_superblock *before,
-                          const struct stele_reading *reading, bool *out_is_same)
+static int is_same_header(struct verify *verify, const struct stele_superblock *before, uint64_t session,
+                          bool *out_is_same)
 {
     struct stele_superblock now;
     int rc = stele_superblock_read(&verify->store->file, &now);
     *out_is_same = !rc && now.slot.generation == before->slot.generation &&
-                   now.slot.session == before->slot.session && stele_reader_is_current(verify->store, reading);
+                   now.slot.session == before->slot.session &&
+                   stele_load(&verify->store->live.words->session.word) == session;
     return rc;
 }
 
@@ -296,11 +297,16 @@ static int check_file(struct verify *verify)
         uint32_t damage = 0;
         bool is_same = false;
         int rc = stele_reader_current(store, &reading);
+        uint64_t session = stele_load_acquire(&store->live.words->session.word);
         uint64_t applied = stele_load_acquire(&store->live.words->applied.word);
-        if (!rc && stele_reader_overlay(reading))
-            applied = stele_reader_overlay(reading)->sequence;
         if (!rc)
             rc = stele_superblock_read(&store->file, &superblock);
+        if (!rc && stele_reader_overlay(reading)) {
+            session = reading->session;
+            applied = stele_reader_overlay(reading)->sequence;
+        } else if (!rc && superblock.slot.session != session) {
+            applied = 0; /* a recovery is on its way to the flip: what it applied last stands in no entry */
+        }
         if (!rc)
             rc = check_schema(verify, &superblock, &damage);
         if (!rc)
@@ -308,7 +314,7 @@ static int check_file(struct verify *verify)
         if (!rc)
             rc = check_slack(verify, &superblock, &damage);
         if (!rc && damage)
-            rc = is_same_header(verify, &superblock, reading, &is_same);
+            rc = is_same_header(verify, &superblock, session, &is_same);
         if (rc)
             return rc;
         if (damage && !is_same)

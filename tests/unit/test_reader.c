@@ -513,6 +513,78 @@ static void a_reader_does_not_grow_by_the_writers_that_come_and_go(void **state)
     assert_ok(stele_close(reader));
 }
 
+/* ---- while a recovery has not flipped yet ---- */
+
+/* As another handle's recovery leaves the live region between what it publishes and the flip, or dies there. */
+static void stop_before_the_flip(uint64_t applied)
+{
+    poke_live(LIVE_WORD(session), UINT64_C(0x5555));
+    poke_live(LIVE_WORD(state), STELE_STATE_RECOVERING);
+    poke_live(LIVE_WORD(applied), applied);
+}
+
+static void a_recovery_on_its_way_to_the_flip_is_no_damage_to_verify(void **state)
+{
+    struct stele *store = store_of_all();
+    struct stele *reader = open_store(STELE_READ_ONLY);
+    uint64_t sequence = info_of(store).sequence;
+
+    assert_store(reader);
+    assert_ok(stele_set(store, CHANGED, changed));
+    assert_verifies(reader);
+    stop_before_the_flip(sequence + (UINT64_C(1) << 33));
+    assert_verifies(store);
+    assert_verifies(reader);
+    assert_ok(stele_close(reader));
+    assert_ok(stele_close(store));
+}
+
+static uint64_t commit_one(struct stele *store)
+{
+    struct stele_txn *txn;
+    uint64_t sequence = 0;
+
+    assert_ok(stele_begin(store, &txn));
+    assert_ok(stele_txn_set(txn, CHANGED, changed));
+    assert_ok(stele_commit(txn, STELE_DURABLE, &sequence));
+    return sequence;
+}
+
+static void the_outcome_of_a_commit_after_a_reader_was_opened_is_known_to_it(void **state)
+{
+    assert_ok(stele_close(store_of_all()));
+    struct stele *reader = open_store(STELE_READ_ONLY);
+    struct stele *store = open_store(STELE_READ_WRITE);
+
+    assert_store(reader);
+    assert_store(store);
+    uint64_t sequence = commit_one(store);
+    assert_ok(stele_outcome(reader, sequence));
+    assert_code(stele_outcome(reader, sequence + 1), STELE_E_RANGE);
+    assert_ok(stele_close(reader));
+    assert_ok(stele_close(store));
+}
+
+static void an_outcome_that_no_writer_has_decided_is_busy_and_who_may_write_decides_it(void **state)
+{
+    struct stele *store = store_of_all();
+    struct stele *reader = open_store(STELE_READ_ONLY);
+    uint64_t sequence = commit_one(store);
+
+    assert_store(reader);
+    /* Of a handle whose sync failed: given out, in no word of the live region. */
+    poke_live(LIVE_WORD(state), STELE_STATE_FAILED);
+    assert_ok(stele_outcome(reader, sequence));
+    assert_code(stele_outcome(reader, sequence + 1), STELE_E_BUSY);
+    stop_before_the_flip(sequence + (UINT64_C(1) << 33));
+    assert_code(stele_outcome(reader, sequence + 1), STELE_E_BUSY);
+    assert_code(stele_outcome(store, sequence + 1), STELE_E_ABSENT);
+    assert_code(stele_outcome(reader, sequence + 1), STELE_E_ABSENT);
+    assert_ok(stele_outcome(reader, sequence));
+    assert_ok(stele_close(reader));
+    assert_ok(stele_close(store));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +596,9 @@ int main(void)
         IN_SCRATCH(a_live_layout_of_a_later_writer_stops_readers_that_were_there_before),
         IN_SCRATCH(a_slot_that_is_being_written_is_no_damage),
         IN_SCRATCH(records_that_a_dead_writer_left_half_stored_are_busy_at_once),
+        IN_SCRATCH(a_recovery_on_its_way_to_the_flip_is_no_damage_to_verify),
+        IN_SCRATCH(the_outcome_of_a_commit_after_a_reader_was_opened_is_known_to_it),
+        IN_SCRATCH(an_outcome_that_no_writer_has_decided_is_busy_and_who_may_write_decides_it),
         IN_FAST_SCRATCH(a_reader_does_not_grow_by_the_writers_that_come_and_go),
     };
 
