@@ -1,5 +1,5 @@
-"""Files that are no store, no longer a whole one, or of a newer stele, and files that others cut, replace, remove and link
-while they are open: a sentence that names the file, an exit code, and not a byte changed.
+"""Files that are no store, no longer a whole one, or of a newer stele, and files that others cut, replace, remove and
+link while they are open: a sentence that names the file, an exit code, and not a byte changed.
 """
 import json
 import os
@@ -19,6 +19,8 @@ RECORD_BYTES, COUNT, PER_BLOCK = 64, 1000, 64
 RECORDS_AT, SUMS_AT = 4 << 20, (4 << 20) + (128 << 10)
 FILE_BYTES = SUMS_AT + 4096
 E_STALE, E_DAMAGED, E_TRUNCATED = -10, -19, -20
+
+ADVICE = "restore|check the path|newer stele|open it read-only|try again|choose another|waited|open that one"
 
 READERS = [("info",), ("info", "--json"), ("schema",), ("get", "0"), ("export", "--format", "ndjson"),
            ("verify",), ("verify", "--json")]
@@ -56,7 +58,7 @@ class BadFile(SteleCase):
         text = done.err + done.out
         self.assertIn(path, text)
         if done.code == 3:
-            self.assertRegex(text, "restore|check the path|newer stele|open it read-only|try again|choose another|waited|open that one")
+            self.assertRegex(text, ADVICE)
         for word in ("Traceback", "Assertion", "Sanitizer", "signal", "errno"):
             self.assertNotIn(word, text)
 
@@ -103,10 +105,14 @@ class Newer(BadFile):
                 file.write(slot)
         return path
 
+    def region(self, flags):
+        """The changes that make a region of an unknown kind."""
+        return (384 + 32 * 6, "I", 77), (388 + 32 * 6, "I", flags), (392 + 32 * 6, "Q", 1 << 30)
+
     def test_a_newer_file_is_refused_and_the_sentence_says_so(self):
         for name, *changes in (("format version", (8, "I", 2)), ("feature", (24, "Q", 2)), ("checksum", (148, "H", 2)),
                                ("stripe", (150, "H", 7)),
-                               ("region", (384 + 32 * 6, "I", 77), (388 + 32 * 6, "I", 1), (392 + 32 * 6, "Q", 1 << 30))):
+                               ("region", *self.region(1))):
             with self.subTest(name):
                 path = self.changed(self.whole(name + ".stele"), *changes)
                 self.assert_refused(path, READERS + WRITERS)
@@ -114,7 +120,7 @@ class Newer(BadFile):
 
     def test_a_newer_file_that_may_be_read_is_read_and_not_written(self):
         for name, *changes in (("feature", (32, "Q", 1 << 9)),
-                               ("region", (384 + 32 * 6, "I", 77), (388 + 32 * 6, "I", 2), (392 + 32 * 6, "Q", 1 << 30))):
+                               ("region", *self.region(2))):
             with self.subTest(name):
                 path = self.changed(self.whole(name + ".stele"), *changes)
                 self.assertIn("row 999", self.ends(0, "get", path, "999").out)
@@ -146,9 +152,8 @@ class Cut(BadFile):
                 self.assert_refused(self.cut(size), [("get", "0"), ("verify",), ("set", "0", "id=5")])
 
     def test_what_is_left_of_a_cut_file_can_be_read_and_the_rest_is_named(self):
-        for size in (RECORDS_AT, RECORDS_AT + 1, RECORDS_AT + 64, RECORDS_AT + 4095, RECORDS_AT + 4096, RECORDS_AT + 12345,
-                     RECORDS_AT + COUNT * 64 - 1, RECORDS_AT + COUNT * 64, SUMS_AT - 1, SUMS_AT, SUMS_AT + 7, SUMS_AT + 8,
-                     SUMS_AT + 100, FILE_BYTES - 4096, FILE_BYTES - 1):
+        among_records = [RECORDS_AT + n for n in (0, 1, 64, 4095, 4096, 12345, COUNT * 64 - 1, COUNT * 64)]
+        for size in (*among_records, SUMS_AT - 1, SUMS_AT, SUMS_AT + 7, SUMS_AT + 8, SUMS_AT + 100, FILE_BYTES - 1):
             with self.subTest(size=size):
                 path = self.cut(size)
                 left = min(COUNT, max(0, size - RECORDS_AT) // RECORD_BYTES)

@@ -180,7 +180,8 @@ class Golden(Compare):
 class Killed(Compare):
     def killed(self, entries):
         """A store whose writer was killed with @entries in the ring."""
-        path = self.create(f"{entries}.stele", "struct Row { int32_t id; char name[12]; double x; };", "--journal", "64K")
+        path = self.create(f"{entries}.stele", "struct Row { int32_t id; char name[12]; double x; };",
+                           "--journal", "64K")
         self.ends(0, "append", path, "id=1", "name=one", "x=0.5")
         process = holder("die", path, entries)
         process.communicate()

@@ -1,6 +1,7 @@
 /*
  * Flipped bits: every bit of the headers, the schema, the used journal, records and sums is noticed, or stands in the
- * list of harmless bits of FORMAT.md section 8, which is read here. Nothing damaged is handed out as good, or made good.
+ * list of harmless bits of FORMAT.md section 8, which is read here. Nothing damaged is handed out as good, or made
+ * good.
  */
 #include "journal.h"
 #include "scratch.h"
@@ -387,14 +388,24 @@ static void assert_noticed(uint64_t bit)
     flip_back(bit);
 }
 
-/* All bits of a range; below scale 100 each n-th, from a random one on. */
-static void assert_noticed_all(struct chance *chance, uint64_t from, uint64_t to)
+/* Below scale 100 not each bit is flipped, but each n-th. */
+static uint64_t step_of_scale(void)
 {
     const unsigned scale = scale_percent();
-    const uint64_t step = scale && scale < 100 ? 100 / scale : 1;
 
+    return scale && scale < 100 ? 100 / scale : 1;
+}
+
+/* Each @step-th bit of a range, from a random one on. */
+static void assert_noticed_each(struct chance *chance, uint64_t from, uint64_t to, uint64_t step)
+{
     for (uint64_t bit = 8 * from + chance_below(chance, step); bit < 8 * to; bit += step)
         assert_noticed(bit);
+}
+
+static void assert_noticed_all(struct chance *chance, uint64_t from, uint64_t to)
+{
+    assert_noticed_each(chance, from, to, step_of_scale());
 }
 
 /* ---- the list of harmless bits ---- */
@@ -525,12 +536,12 @@ static void every_bit_of_both_header_slots_is_reported_and_the_other_slot_serves
     drop_sample();
 }
 
-static void every_bit_of_both_header_slots_is_reported_while_the_journal_is_needed(void **state)
+static void bits_of_both_header_slots_are_reported_while_the_journal_is_needed(void **state)
 {
     struct chance chance = chance_begin();
 
     make_unclean();
-    assert_noticed_all(&chance, 0, 2 * STELE_SLOT_BYTES);
+    assert_noticed_each(&chance, 0, 2 * STELE_SLOT_BYTES, 7 * step_of_scale());
     drop_sample();
 }
 
@@ -553,6 +564,13 @@ static void every_bit_of_an_acknowledged_entry_is_refused_and_of_the_last_one_ta
     drop_sample();
 }
 
+/* Stores of every kind of block: many records of a cell, few, one, and records larger than a block. */
+static const struct {
+    uint64_t record_bytes, count, capacity;
+} sizes[] = {
+    { 1, 4096 + 30, 9000 }, { 7, 512 + 130, 1200 }, { 64, 64 + 5, 200 }, { 512, 8 + 3, 40 }, { 5000, 2, 5 },
+};
+
 /* Every record is as before or as after the last entry, unless its block is named. */
 static bool has_records_of_either(struct stele *store, const struct seen *seen)
 {
@@ -574,8 +592,7 @@ static bool has_records_of_either(struct stele *store, const struct seen *seen)
 static void every_bit_of_a_last_entry_that_was_in_place_leaves_whole_records_or_a_named_block(void **state)
 {
     struct chance chance = chance_begin();
-    const unsigned scale = scale_percent();
-    const uint64_t step = scale && scale < 100 ? 100 / scale : 1;
+    const uint64_t step = step_of_scale();
 
     make_unclean_at(true);
     const struct range *last = &sample.entries[sample.entry_count - 1];
@@ -603,15 +620,14 @@ static void spoil_blocks(struct chance *chance)
         { info->records_offset, info->records_offset + info->count * info->record_bytes },
         { info->sums_offset, info->sums_offset + 8 * stele_div_up(info->count, info->records_per_block) },
     };
-    const unsigned scale = scale_percent();
-    const uint64_t step = scale && scale < 100 ? 100 / scale : 1;
+    const uint64_t step = step_of_scale();
     struct stele *store = open_store(STELE_READ_ONLY);
 
     assert_store(store);
     for (size_t i = 0; i < COUNT_OF(ranges); i++) {
         for (uint64_t bit = 8 * ranges[i].from + chance_below(chance, step); bit < 8 * ranges[i].to; bit += step) {
             struct seen seen;
-            if (chance_below(chance, 16) == 0) {
+            if (chance_below(chance, 64) == 0) {
                 assert_noticed(bit);
                 continue;
             }
@@ -627,9 +643,6 @@ static void spoil_blocks(struct chance *chance)
 
 static void every_bit_of_records_and_sums_names_its_block_and_its_records(void **state)
 {
-    static const struct {
-        uint64_t record_bytes, count, capacity;
-    } sizes[] = { { 1, 4096 + 30, 9000 }, { 7, 512 + 130, 1200 }, { 64, 64 + 5, 200 }, { 512, 8 + 3, 40 }, { 5000, 2, 5 } };
     struct chance chance = chance_begin();
 
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
@@ -781,9 +794,6 @@ static void write_around(uint64_t bit)
 
 static void a_writer_refuses_a_damaged_block_and_never_makes_it_good(void **state)
 {
-    static const struct {
-        uint64_t record_bytes, count, capacity;
-    } sizes[] = { { 1, 4096 + 30, 9000 }, { 7, 512 + 130, 1200 }, { 64, 64 + 5, 200 }, { 512, 8 + 3, 40 }, { 5000, 2, 5 } };
     struct chance chance = chance_begin();
     const unsigned flips = scaled(60, 6);
 
@@ -908,7 +918,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FAST_SCRATCH(every_bit_of_both_header_slots_is_reported_and_the_other_slot_serves),
-        IN_FAST_SCRATCH(every_bit_of_both_header_slots_is_reported_while_the_journal_is_needed),
+        IN_FAST_SCRATCH(bits_of_both_header_slots_are_reported_while_the_journal_is_needed),
         IN_FAST_SCRATCH(every_bit_of_the_schema_is_refused),
         IN_FAST_SCRATCH(every_bit_of_an_acknowledged_entry_is_refused_and_of_the_last_one_takes_it_away),
         IN_FAST_SCRATCH(every_bit_of_a_last_entry_that_was_in_place_leaves_whole_records_or_a_named_block),

@@ -173,8 +173,8 @@ static struct result open_both(void)
 /* ---- header numbers ---- */
 
 static const uint64_t boundaries[] = {
-    0, 1, 2, 3, 7, 8, 9, 16, 63, 64, 65, 88, 99, 100, 101, 127, 128, 199, 200, 201, 255, 256, 4088, 4095, 4096, 4097, 8191,
-    8192, 16376, 16383, 16384, 16385, 20480, 57343, 57344, 57345, 65535, 65536, 65537, 131072, 589823, 589824,
+    0, 1, 2, 3, 7, 8, 9, 16, 63, 64, 65, 88, 99, 100, 101, 127, 128, 199, 200, 201, 255, 256, 4088, 4095, 4096, 4097,
+    8191, 8192, 16376, 16383, 16384, 16385, 20480, 57343, 57344, 57345, 65535, 65536, 65537, 131072, 589823, 589824,
     UINT64_C(1) << 20, (UINT64_C(2) << 20) - 1, UINT64_C(2) << 20, (UINT64_C(2) << 20) + 1, UINT64_C(4) << 20,
     (UINT64_C(16) << 20) - 1, UINT64_C(16) << 20, (UINT64_C(16) << 20) + 1, UINT64_C(128) << 20,
     (UINT64_C(128) << 20) + 4096, UINT64_C(1) << 31, UINT32_MAX, UINT64_C(1) << 32, (UINT64_C(1) << 32) + 64,
@@ -404,7 +404,7 @@ static const struct {
     const char *name;
 } bombs[] = {
     { "dims beyond 64 bits", { .type = 2, .element_bytes = 1, .dims = { MANY, MANY, MANY, MANY }, .offset = 8 }, "b" },
-    { "dims of 2^64 elements", { .type = 2, .element_bytes = 1, .dims = { 65536, 65536, 65536, 65536 }, .offset = 8 }, "b" },
+    { "2^64 elements", { .type = 2, .element_bytes = 1, .dims = { 65536, 65536, 65536, 65536 }, .offset = 8 }, "b" },
     { "a large element", { .type = 13, .element_bytes = MANY, .offset = 8 }, "b" },
     { "element times dims", { .type = 13, .element_bytes = MANY, .dims = { MANY, MANY }, .offset = 8 }, "b" },
     { "an offset at the end of numbers", { .type = 2, .element_bytes = 1, .offset = UINT64_MAX }, "b" },
@@ -511,7 +511,8 @@ static void put_entry(const struct stele_entry_head *lie, const uint8_t *items, 
 
 static struct stele_entry_head entry_head(size_t items_bytes)
 {
-    return (struct stele_entry_head){ .magic = STELE_ENTRY_MAGIC, .length = sizeof(struct stele_entry_head) + items_bytes + 8,
+    return (struct stele_entry_head){ .magic = STELE_ENTRY_MAGIC,
+                                      .length = sizeof(struct stele_entry_head) + items_bytes + 8,
                                       .sequence = slot.sequence + 1, .session = slot.session, .chain = slot.chain,
                                       .synced_seq = slot.sequence, .writer = 1 };
 }
