@@ -10,7 +10,7 @@ static const char usage[] =
     "             [--null TEXT] [--invalid error|replace]\n"
     "\n"
     "Write the records of the store FILE to OUT (left out or -: to standard output). A file OUT that is\n"
-    "there already is not overwritten; a new one appears when it is whole.\n"
+    "there already is not overwritten; a new one is called OUT.partial until it is whole.\n"
     "\n"
     "  --format csv|tsv      a row a record, RFC 4180 quoting, LF; an array a[2] is two columns\n"
     "  --format ndjson       one JSON object a line; NaN and infinities are strings\n"

@@ -29,7 +29,8 @@ static const char usage[] =
     CLI_COMMON_USAGE
     "\n"
     "Rows are stored in batches; stopped or failed, import says how many rows are in, and the --skip-rows\n"
-    "that continues. A row is stored whole or not at all; a line that is malformed counts as one.\n"
+    "that continues. A row is stored whole or not at all; a line that is malformed counts as one. After a\n"
+    "kill, N is the records that `stele info` shows less those there were before, plus the rows skipped.\n"
     "\n"
     "Example: stele import airports.stele airports.dat --format csv --null '\\N'\n"
     "Exit: 0 all rows are in; 1 rows were skipped or refused; 2 the command line is wrong; 3 the system or\n"
@@ -161,6 +162,7 @@ static int run_load(struct cli *cli, struct load *load, const struct import_opti
                     load->passed_count, options->skip_rows);
         return CLI_FINDINGS;
     }
+    cli_tick_done(cli); /* rows passed over say nothing about how fast rows are stored */
     if (!rc)
         rc = load_run(load, &is_store);
     cli_tick_done(cli);

@@ -6,15 +6,16 @@ static const char usage[] =
     "stele resize FILE [--capacity N] [--journal SIZE]\n"
     "\n"
     "Rewrite the store with another capacity or journal: into a new file that takes its place, whole or not\n"
-    "at all. Others must not have it open for writing; programs that read it have to open it anew.\n"
+    "at all; the disk has to hold both for a while. Others must not have it open for writing; programs that\n"
+    "read it have to open it anew.\n"
     "\n"
-    "  --capacity N          records to have room for, not below the count\n"
+    "  --capacity N          records to allocate room for, not below the count\n"
     "  --journal SIZE        bytes of the journal ring, 16K to 128M\n"
     CLI_COMMON_USAGE
     "\n"
     "N and SIZE take K, M, G, T: powers of 1024. One of them has to be given.\n"
     "\n"
-    "Example: stele resize members.stele --capacity 10M --journal 4M\n"
+    "Example: stele resize members.stele --capacity 100K --journal 4M\n"
     "Exit: 0 done; 2 a size is out of range; 3 the file or the system refuses; 130 interrupted, the\n"
     "store is as before\n";
 

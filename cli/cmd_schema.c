@@ -14,12 +14,13 @@ static const char usage[] =
     "                          fields: a list of objects with name, type (i8 u8 i16 u16 i32 u32 i64 u64\n"
     "                          f32 f64 bool text bytes), offset, element_bytes, dims (a list, outermost\n"
     "                          first), and for enums constants: an object of name and value\n"
-    "  --as numpy            a Python expression, numpy.dtype({...})\n"
+    "  --as numpy            a Python expression, numpy.dtype({...}), for numpy.memmap at the offset of the\n"
+    "                        records that `stele info` prints\n"
     CLI_COMMON_USAGE
     "\n"
     "Example: stele schema members.stele --as c > members.h\n"
-    "Exit: 0 done; 1 --as c: no C struct has this layout, a comment says what it is; 3 the store cannot be\n"
-    "read\n";
+    "Exit: 0 done; 1 --as c: no C struct under one #pragma pack has this layout, a comment says what it is;\n"
+    "3 the store cannot be read\n";
 
 enum language { AS_C, AS_JSON, AS_NUMPY };
 static const char *const languages[] = { "c", "json", "numpy", NULL };
