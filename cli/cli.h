@@ -40,7 +40,7 @@ extern const struct cli_verb cmd_create, cmd_import, cmd_export, cmd_append, cmd
 
 /* The options that each verb has: the end of its usage. */
 #define CLI_COMMON_USAGE \
-    "  --wait MS             wait at most MS milliseconds for the writer's lock (5000)\n" \
+    "  --wait MS             wait at most MS milliseconds for another that writes (5000)\n" \
     "  --quiet               no notices and no progress on stderr\n"
 
 /* Verb @verb_index in the order of `stele help`, or NULL past the last. */

@@ -16,7 +16,7 @@ static void list_verbs(void)
     puts("stele VERB FILE ...: very large arrays of C structs in files\n");
     for (size_t i = 0; (verb = cli_verb_at(i)) != NULL; i++)
         printf("  %-10s %s\n", verb->name, verb->summary);
-    puts("\nEach verb takes --wait MS (for the writer's lock) and --quiet.\n"
+    puts("\nEach verb takes --wait MS (for another that writes) and --quiet.\n"
          "`stele help VERB` shows options and an example.\n"
          "Exit codes: 0 done; 1 it ran, with findings; 2 the command line is wrong; 3 refused by the system\n"
          "or the file; 130 interrupted.");

@@ -10,6 +10,7 @@ struct stele_options cli_store_options(struct cli *cli, uint32_t mode)
     options.mode = mode;
     /* The library takes 0 for its default; the user means: do not wait. */
     options.lock_wait_ms = cli->wait_ms ? cli->wait_ms : 1;
+    options.read_wait_ms = options.lock_wait_ms;
     options.progress = cli_tick;
     options.progress_context = cli;
     return options;

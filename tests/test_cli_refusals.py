@@ -1,4 +1,5 @@
 """What the system or the file refuses: exit 3, a sentence with the path, nothing changed."""
+import json
 import os
 import resource
 import shutil
@@ -158,6 +159,22 @@ class Refusals(SteleCase):
         held.communicate()
         self.assertEqual(waiting.communicate()[0], b"1\n")
         self.assertEqual(waiting.returncode, 0)
+
+    def test_a_record_that_a_writer_does_not_finish_is_waited_for_and_then_told(self):
+        path = self.create("a", PLAIN)
+        self.ends(0, "append", path, "number=1")
+        held = holder("hold", path)
+        self.addCleanup(held.communicate)
+        self.assertEqual(held.stdout.readline(), "held\n")
+        live = json.loads(self.ends(0, "info", path, "--json").out)["regions"]["live"]
+        with open(path, "r+b") as file: # the stripe of block 0 is odd: being stored
+            file.seek(live["offset"] + 65536)
+            word = int.from_bytes(file.read(8), "little")
+            file.seek(live["offset"] + 65536)
+            file.write((word | 1).to_bytes(8, "little"))
+        for verb, rest in (("get", ("0",)), ("export", ("--format", "csv"))):
+            done = self.ends(3, verb, path, *rest, "--wait", "70")
+            self.assertIn("is being stored by a writer that does not go on; waited 70 ms", done.err)
 
     def test_a_writer_that_died_holding_the_lock_leaves_it_free(self):
         path = self.create("a", PLAIN)
