@@ -98,7 +98,7 @@ struct cli_option {
 int cli_parse(struct cli *cli, const struct cli_option *options, size_t option_count, int word_count,
               char **words, size_t operand_count_min, size_t operand_count_max);
 
-/* The word of the @word_count at @words nearest to @name, if near enough to be meant and not all different. */
+/* The word of the @word_count at @words nearest to @name, if near enough to be meant; else NULL. */
 const char *cli_nearest(const char *name, const char *const *words, size_t word_count);
 
 /* ---- messages: each is one line on stderr, "stele VERB: sentence" --------------------------- */
