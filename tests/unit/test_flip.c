@@ -809,6 +809,55 @@ static void a_writer_refuses_a_damaged_block_and_never_makes_it_good(void **stat
     }
 }
 
+/* A bit of another record of the block flips after the writer has checked the block and changed it. */
+static void spoil_behind_the_check(struct chance *chance)
+{
+    const struct stele_info *info = &sample.info;
+    const uint64_t bytes = sample.record_bytes;
+    uint64_t index = chance_below(chance, info->count - 1), other;
+    uint64_t first = index / info->records_per_block * info->records_per_block;
+    uint64_t n = stele_min(info->records_per_block, info->count - first);
+    uint8_t *record = malloc((size_t)bytes), byte;
+    struct seen seen;
+
+    do {
+        other = first + chance_below(chance, n);
+    } while (other == index);
+    uint64_t bit = 8 * (info->records_offset + other * bytes) + chance_below(chance, 8 * bytes);
+    restore();
+    struct stele *store = open_store(STELE_READ_WRITE);
+    assert_flip(bit, store != NULL);
+    for (uint64_t age = 50; age < 53; age++) {
+        fill_record(record, (size_t)bytes, index, age);
+        assert_flip(bit, stele_set(store, index, record) == STELE_OK);
+        if (age > 50)
+            continue;
+        peek(scratch_path, bit / 8, &byte, 1);
+        byte = (uint8_t)(byte ^ (1u << (bit % 8)));
+        poke(scratch_path, bit / 8, &byte, 1);
+    }
+    assert_flip(bit, stele_close(store) == STELE_OK);
+    store = open_store(STELE_READ_ONLY);
+    assert_flip(bit, store != NULL);
+    see(store, &seen);
+    assert_names_block(bit, &seen);
+    assert_flip(bit, stele_close(store) == STELE_OK);
+    free(record);
+}
+
+static void damage_that_comes_after_a_block_was_checked_still_shows(void **state)
+{
+    struct chance chance = chance_begin();
+    const unsigned flips = scaled(100, 10);
+
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        make_clean(sizes[i].record_bytes, sizes[i].count, sizes[i].capacity);
+        for (unsigned n = 0; n < flips && sample.info.records_per_block > 1; n++)
+            spoil_behind_the_check(&chance);
+        drop_sample();
+    }
+}
+
 static void a_writer_that_is_refused_for_the_journal_or_the_schema_changes_nothing(void **state)
 {
     struct stele_options options = STELE_OPTIONS_INIT;
@@ -926,6 +975,7 @@ int main(void)
         IN_FAST_SCRATCH(the_listed_bits_are_harmless),
         IN_FAST_SCRATCH(random_bits_anywhere_are_noticed_or_listed),
         IN_FAST_SCRATCH(a_writer_refuses_a_damaged_block_and_never_makes_it_good),
+        IN_FAST_SCRATCH(damage_that_comes_after_a_block_was_checked_still_shows),
         IN_FAST_SCRATCH(a_writer_that_is_refused_for_the_journal_or_the_schema_changes_nothing),
         IN_FAST_SCRATCH(a_writer_takes_a_spoilt_last_entry_for_torn_and_keeps_the_state_before),
         IN_FAST_SCRATCH(a_writer_mends_a_header_slot_from_the_other_and_says_so),

@@ -610,6 +610,28 @@ static void every_number_of_an_item_at_every_boundary_is_taken_or_refused_as_the
     }
 }
 
+/* Items without a payload that speak of no record or word. */
+static void try_empty_items(void *context)
+{
+    uint8_t items[64];
+
+    limit_child();
+    put_slot(&slot);
+    for (uint16_t type = STELE_ITEM_RECORDS; type <= STELE_ITEM_REPAIR; type++) {
+        const struct stele_item empty = { .type = type, .region = type == STELE_ITEM_RECORDS ? 3 : 4 };
+        size_t bytes = put_item(items, &empty, 0);
+        struct stele_entry_head head = entry_head(bytes);
+        put_entry(&head, items, bytes);
+        struct result result = open_both();
+        REQUIRE(result.read_code == STELE_E_DAMAGED && result.write_code == STELE_E_DAMAGED);
+    }
+}
+
+static void an_item_of_nothing_is_refused(void **state)
+{
+    assert_int_equal(exit_of_child(try_empty_items, NULL), 0);
+}
+
 static void try_heads(void *context)
 {
     uint8_t items[256];
@@ -695,6 +717,7 @@ int main(void)
         HOSTILE(a_schema_bomb_is_refused),
         HOSTILE(a_schema_that_says_more_fields_than_it_has_is_refused),
         HOSTILE(every_number_of_an_item_at_every_boundary_is_taken_or_refused_as_the_format_says),
+        HOSTILE(an_item_of_nothing_is_refused),
         HOSTILE(every_number_of_an_entry_head_at_every_boundary_ends_the_walk_or_is_refused),
         HOSTILE(a_ring_full_of_the_smallest_entries_is_walked_once),
     };
