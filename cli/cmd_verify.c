@@ -134,7 +134,8 @@ static int finish(struct check *check, const struct stele_verify_report *report,
         cli_message(check->cli,
                     "%s: interrupted: %" PRIu64 " records in %" PRIu64 " blocks checked, %" PRIu64
                     " damaged; the rest was not looked at",
-                    check->cli->operands[0], report->record_count, report->block_count, report->damaged_count);
+                    check->cli->operands[0], report->record_count, report->block_count,
+                    report->damaged_count);
     else if (!is_whole)
         exit_code = cli_fail(check->cli, check->cli->operands[0], rc);
     if (check->is_json && (is_whole || is_finding || rc == STELE_E_INTERRUPTED))

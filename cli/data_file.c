@@ -116,9 +116,9 @@ static int open_partial(struct data_target *target, struct cli *cli, const char 
         target->partial_path = NULL;
         return rc;
     }
-    return cli_refuse_system(cli, errno, errno == ENOENT
-                                             ? "%s cannot be written: its directory is not there; make it first"
-                                             : "%s cannot be written: choose another directory", path);
+    if (errno == ENOENT)
+        return cli_refuse(cli, "%s cannot be written: its directory is not there; make it first", path);
+    return cli_refuse_system(cli, errno, "%s cannot be written: choose another directory", path);
 }
 
 int data_target_open(struct data_target *target, struct cli *cli, const char *path)

@@ -56,8 +56,8 @@ static void print_sessions(const struct stele_info *info)
     printf("%-12sthe last one began by %s:\n", "", is_opening ? "opening for writing"
                                                               : name_of_recovery(info->recovery_kind));
     print_time("", info->recovery_us);
-    printf("%-12skept commits up to %" PRIu64 ", its own begin at %" PRIu64 "\n", "", info->recovery_last_kept,
-           info->recovery_first_new);
+    printf("%-12skept commits up to %" PRIu64 ", its own begin at %" PRIu64 "\n", "",
+           info->recovery_last_kept, info->recovery_first_new);
 }
 
 static void print_state(const struct stele_info *info)
