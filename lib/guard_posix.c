@@ -31,66 +31,91 @@ struct frame {
 
 static _Thread_local struct frame *volatile innermost;
 
-static pthread_mutex_t install_mutex = PTHREAD_MUTEX_INITIALIZER;
-static bool is_installed; /* atomic */
 static struct sigaction previous;
 
-/* A watched map. Nodes are never freed, so that the handler may walk them at any moment; they are used again. */
+/*
+ * A watched map. Nodes are never freed, so that the handler may walk them at any moment; they are used again. No
+ * mutex: a child of fork would find it locked for ever if another thread held it.
+ */
 struct watch {
     uint64_t is_cut; /* first: it is what the owner holds */
-    uintptr_t first; /* atomic; 0: not in use */
-    uintptr_t last;
+    bool is_taken;   /* atomic */
     bool is_writable;
+    uintptr_t first; /* atomic; 0: watches nothing; those that follow belong to it */
+    uintptr_t last;  /* atomic */
+    pid_t process;   /* atomic; a child of fork has other maps there */
     struct watch *next;
 };
 
 static struct watch *watches; /* atomic; grows at the front only */
-static pthread_mutex_t watch_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-int stele_guard_watch(void *base, size_t byte_count, bool is_writable, uint64_t **out_is_cut)
+static struct watch *take_watch(void)
 {
     struct watch *watch;
 
-    pthread_mutex_lock(&watch_mutex);
-    for (watch = watches; watch && watch->first; watch = watch->next)
-        ;
-    if (!watch) {
-        watch = calloc(1, sizeof(*watch));
-        if (watch) {
-            watch->next = watches;
-            __atomic_store_n(&watches, watch, __ATOMIC_RELEASE);
-        }
+    for (watch = __atomic_load_n(&watches, __ATOMIC_ACQUIRE); watch; watch = watch->next) {
+        if (!__atomic_exchange_n(&watch->is_taken, true, __ATOMIC_ACQ_REL))
+            return watch;
     }
-    if (watch) {
-        watch->is_cut = 0;
-        watch->last = (uintptr_t)base + (byte_count - 1);
-        watch->is_writable = is_writable;
-        __atomic_store_n(&watch->first, (uintptr_t)base, __ATOMIC_RELEASE);
-        *out_is_cut = &watch->is_cut;
-    }
-    pthread_mutex_unlock(&watch_mutex);
-    return watch ? STELE_OK : stele_fail(STELE_E_NOMEM, "out of memory to watch a map");
+    watch = calloc(1, sizeof(*watch));
+    if (!watch)
+        return NULL;
+    watch->is_taken = true;
+    watch->next = __atomic_load_n(&watches, __ATOMIC_ACQUIRE);
+    while (!__atomic_compare_exchange_n(&watches, &watch->next, watch, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        continue;
+    return watch;
+}
+
+int stele_guard_watch(void *base, size_t byte_count, bool is_writable, uint64_t **out_is_cut)
+{
+    struct watch *watch = take_watch();
+
+    if (!watch)
+        return stele_fail(STELE_E_NOMEM, "out of memory to watch a map");
+    stele_store(&watch->is_cut, 0);
+    __atomic_store_n(&watch->is_writable, is_writable, __ATOMIC_RELAXED);
+    __atomic_store_n(&watch->last, (uintptr_t)base + (byte_count - 1), __ATOMIC_RELAXED);
+    __atomic_store_n(&watch->process, getpid(), __ATOMIC_RELAXED);
+    __atomic_store_n(&watch->first, (uintptr_t)base, __ATOMIC_RELEASE);
+    *out_is_cut = &watch->is_cut;
+    return STELE_OK;
 }
 
 void stele_guard_unwatch(uint64_t *is_cut)
 {
     struct watch *watch = (struct watch *)(void *)is_cut;
 
-    __atomic_store_n(&watch->first, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&watch->first, 0, __ATOMIC_RELAXED);
+    /* The handler must find it gone before it finds it taken again. */
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    __atomic_store_n(&watch->is_taken, false, __ATOMIC_RELEASE);
 }
 
-/* Put zeros in the place of the page at @address if it is of a watched map. Async-signal-safe: two loads and a map. */
+/* Whether @watch watches @address now. Its words count only if it was not given to another map meanwhile. */
+static bool is_watching(const struct watch *watch, uintptr_t address, bool *out_is_writable)
+{
+    uintptr_t first = __atomic_load_n(&watch->first, __ATOMIC_ACQUIRE);
+    uintptr_t last = __atomic_load_n(&watch->last, __ATOMIC_RELAXED);
+    pid_t process = __atomic_load_n(&watch->process, __ATOMIC_RELAXED);
+
+    *out_is_writable = __atomic_load_n(&watch->is_writable, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return first && address >= first && address <= last && process == getpid() &&
+           __atomic_load_n(&watch->first, __ATOMIC_RELAXED) == first;
+}
+
+/* Put zeros in the place of the page at @address if it is of a watched map. Async-signal-safe: loads and a map. */
 static bool put_zeros(uintptr_t address)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    bool is_writable;
 
     for (struct watch *watch = __atomic_load_n(&watches, __ATOMIC_ACQUIRE); watch; watch = watch->next) {
-        uintptr_t first = __atomic_load_n(&watch->first, __ATOMIC_ACQUIRE);
-
-        if (!first || address < first || address > watch->last)
+        if (!is_watching(watch, address, &is_writable))
             continue;
         __atomic_store_n(&watch->is_cut, 1, __ATOMIC_RELEASE);
-        return mmap((void *)(address & ~(page - 1)), page, PROT_READ | (watch->is_writable ? PROT_WRITE : 0),
+        return mmap((void *)(address & ~(page - 1)), page, PROT_READ | (is_writable ? PROT_WRITE : 0),
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
     }
     return false;
@@ -153,27 +178,34 @@ static void on_signal(int signal_number, siginfo_t *info, void *context)
         take_default(signal_number, info);
 }
 
-int stele_guard_install(void)
+static int install_system_code;
+
+static void install(void)
 {
     struct sigaction ours = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK };
-    int rc = STELE_OK;
+    struct sigaction before;
 
-    if (__atomic_load_n(&is_installed, __ATOMIC_ACQUIRE))
-        return STELE_OK;
     sigemptyset(&ours.sa_mask);
-    pthread_mutex_lock(&install_mutex);
-    if (is_installed)
-        goto out;
-    /* Known before ours can run: a fault in another thread may come at once. */
-    if (sigaction(SIGBUS, NULL, &previous) || sigaction(SIGBUS, &ours, NULL)) {
-        rc = stele_fail_system(STELE_E_IO, errno, "no handler for unreadable pages can be installed");
-        goto out;
+    if (sigaction(SIGBUS, NULL, &before)) {
+        install_system_code = errno;
+        return;
     }
-    __atomic_store_n(&is_installed, true, __ATOMIC_RELEASE);
+    /* A child that was forked in the middle of this comes here again. */
+    if ((before.sa_flags & SA_SIGINFO) && before.sa_sigaction == on_signal)
+        return;
+    /* Known before ours can run: a fault in another thread may come at once. */
+    previous = before;
+    install_system_code = sigaction(SIGBUS, &ours, NULL) ? errno : 0;
+}
 
-out:
-    pthread_mutex_unlock(&install_mutex);
-    return rc;
+int stele_guard_install(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT; /* begins anew in a child, where a mutex would stay locked */
+
+    pthread_once(&once, install);
+    return install_system_code ? stele_fail_system(STELE_E_IO, install_system_code,
+                                                   "no handler for unreadable pages can be installed")
+                               : STELE_OK;
 }
 
 bool stele_guard_copy(void *out, const void *shared, size_t byte_count)

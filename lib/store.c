@@ -328,8 +328,8 @@ static int ask_outcome(struct stele *store, uint64_t sequence)
         return rc;
     /* Until the next writer has decided: what a failed commit left, and what a recovery gives up. */
     if (!overlay && (now.slot.session != session || (sequence > applied && state != STELE_STATE_IDLE)))
-        return stele_fail(STELE_E_BUSY, "%s: a writer is at work, or stopped and left commit %" PRIu64 " undecided; ask "
-                          "again, or open the store for writing and ask there", store->path, sequence);
+        return stele_fail(STELE_E_BUSY, "%s: a writer is at work, or stopped and left commit %" PRIu64 " undecided; "
+                          "ask again, or open the store for writing and ask there", store->path, sequence);
     rc = look_up(&now.slot, sequence, applied);
     /* Of a writer that died: given out perhaps, but not in the store, and no recovery will bring it back. */
     if (rc == STELE_E_RANGE && overlay && sequence < applied + STELE_SEQUENCE_LEAP)

@@ -203,6 +203,71 @@ static void threads_fault_side_by_side(void **state)
     }
 }
 
+/* ---- watched maps ---- */
+
+static void touch_the_last_page(void)
+{
+    sigaction(SIGBUS, &guard, NULL);
+    (void)*(volatile unsigned char *)(map + 7 * page_bytes);
+}
+
+static void a_cut_page_of_a_watched_map_is_zeros_and_its_owner_is_told(void **state)
+{
+    uint64_t *is_cut;
+    int status;
+
+    take_signal_back();
+    assert_int_equal(stele_guard_watch(map, page_bytes * PAGE_COUNT, true, &is_cut), STELE_OK);
+    cut_to_pages(7);
+    /* In a child of fork the addresses may be those of another map: its faults are its own. */
+    status = status_of_child(touch_the_last_page);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    assert_int_equal(*is_cut, 0);
+    assert_int_equal(((volatile unsigned char *)map)[7 * page_bytes], 0);
+    assert_int_equal(*is_cut, 1);
+    ((volatile unsigned char *)map)[7 * page_bytes] = 1;
+    assert_int_equal(((volatile unsigned char *)map)[6 * page_bytes], 7);
+    stele_guard_unwatch(is_cut);
+}
+
+static volatile int is_over; /* atomic */
+
+static void *watch_and_unwatch(void *context)
+{
+    uint64_t *is_cut;
+
+    while (!__atomic_load_n(&is_over, __ATOMIC_RELAXED)) {
+        if (stele_guard_watch(context, page_bytes, false, &is_cut))
+            abort();
+        stele_guard_unwatch(is_cut);
+    }
+    return NULL;
+}
+
+static void watch_once(void)
+{
+    uint64_t *is_cut;
+
+    alarm(20);
+    REQUIRE(stele_guard_install() == STELE_OK);
+    REQUIRE(stele_guard_watch(map, page_bytes, false, &is_cut) == STELE_OK);
+    stele_guard_unwatch(is_cut);
+}
+
+static void a_child_of_fork_can_watch_whatever_other_threads_were_doing(void **state)
+{
+    pthread_t threads[2];
+
+    __atomic_store_n(&is_over, 0, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, watch_and_unwatch, map + i * page_bytes), 0);
+    for (unsigned i = 0; i < 200; i++)
+        assert_int_equal(status_of_child(watch_once), 0);
+    __atomic_store_n(&is_over, 1, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+}
+
 static void second_install_leaves_a_later_handler_alone(void **state)
 {
     struct sigaction later = { .sa_handler = SIG_IGN }, now;
@@ -385,6 +450,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(guard_works_again_after_a_thousand_faults, make_map, drop_map),
         cmocka_unit_test_setup_teardown(run_ends_with_a_code_where_pages_are_gone, make_map, drop_map),
         cmocka_unit_test_setup_teardown(threads_fault_side_by_side, make_map, drop_map),
+        cmocka_unit_test_setup_teardown(a_cut_page_of_a_watched_map_is_zeros_and_its_owner_is_told, make_map, drop_map),
+        cmocka_unit_test_setup_teardown(a_child_of_fork_can_watch_whatever_other_threads_were_doing, make_map, drop_map),
         cmocka_unit_test_setup_teardown(second_install_leaves_a_later_handler_alone, make_map, drop_map),
     };
     int failed_count;
