@@ -138,9 +138,10 @@ bool stele_reader_is_current(const struct stele *store, const struct stele_readi
 int stele_reader_current(struct stele *store, const struct stele_reading **out)
 {
     const struct stele_reading *reading = reading_of(store);
+    /* The load is what finds out: from then on all words of live read as zero, for who writes as well. */
+    if (stele_load(&store->live.words->session.word) == 0 && stele_live_is_cut(&store->live))
+        return stele_handle_cut(store);
     if (!stele_reader_is_current(store, reading)) {
-        if (stele_live_is_cut(&store->live))
-            return stele_handle_cut(store);
         int rc = attach_anew(store, reading);
         if (rc)
             return rc;

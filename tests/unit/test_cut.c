@@ -1,0 +1,373 @@
+/*
+ * A file that another process cuts while it is open: every call comes back with a code, whichever comes first, no
+ * record is made up, nothing is written on what is left, and the process lives.
+ *
+ * Each case is a child of its own, so that a fault is seen as one.
+ */
+#include "guard.h"
+#include "scratch.h"
+
+enum { RECORD_BYTES = 64, COUNT = 4000, LAST = COUNT - 1 };
+enum mode { LIVE_READER, DETACHED_READER, WRITER, IN_TRANSACTION, MODES };
+
+static const char *const mode_names[MODES] = { "live reader", "detached reader", "writer", "in transaction" };
+static struct sigaction guard; /* as installed: cmocka takes the signal for each of its tests */
+static uint8_t records[COUNT * RECORD_BYTES];
+static uint8_t found[COUNT * RECORD_BYTES];
+static char image_path[128];
+static uint64_t records_offset;
+
+/* What is open when the file is cut. */
+static struct stele *store;
+static struct stele_view view;
+static struct stele_cursor *cursor;
+static uint64_t scanned; /* by it */
+static struct stele_txn *txn;
+static uint64_t left_bytes; /* of the file */
+
+/* ---- the calls; each a code ---- */
+
+/* A record that was read is the one that was written; the page in which the file ends now is filled with zeros. */
+static void require_record(uint64_t index, const uint8_t *record)
+{
+    uint64_t end = records_offset + (index + 1) * RECORD_BYTES;
+
+    if (end <= left_bytes)
+        REQUIRE(memcmp(record, records + index * RECORD_BYTES, RECORD_BYTES) == 0);
+    else
+        REQUIRE(end <= stele_round_up(left_bytes, 4096));
+}
+
+static int get(uint64_t index)
+{
+    uint8_t record[RECORD_BYTES];
+    int rc = stele_get(store, index, record);
+
+    if (!rc)
+        require_record(index, record);
+    return rc;
+}
+
+static int call_get_first(void) { return get(0); }
+static int call_get_last(void) { return get(LAST); }
+
+static int call_get_many(void)
+{
+    const uint64_t indexes[] = { 0, COUNT / 2, LAST };
+    int codes[3];
+    int rc = stele_get_many(store, indexes, 3, found, codes);
+
+    for (unsigned i = 0; i < 3; i++) {
+        if (!codes[i])
+            require_record(indexes[i], found + i * RECORD_BYTES);
+    }
+    return rc;
+}
+
+static int call_read(void)
+{
+    int rc = stele_read(store, 0, COUNT, found);
+
+    for (uint64_t i = 0; i < COUNT && !rc; i++)
+        require_record(i, found + i * RECORD_BYTES);
+    return rc;
+}
+
+static int call_count(void)
+{
+    uint64_t count = stele_count(store);
+
+    REQUIRE(count == COUNT || count == 0);
+    return STELE_OK;
+}
+
+static int call_info(void)
+{
+    struct stele_info info = STELE_INFO_INIT;
+
+    return stele_info(store, &info);
+}
+
+static int call_verify(void)
+{
+    struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
+    int rc = stele_verify(store, NULL, &report);
+
+    REQUIRE(rc != STELE_OK);
+    return rc;
+}
+
+static int call_view_open(void)
+{
+    struct stele_view own = { .record_count = 0 };
+    int rc = stele_view_open(store, 0, COUNT, &own);
+
+    if (!rc && stele_view_copy(&own, LAST, 1, found) == STELE_OK)
+        require_record(LAST, found);
+    stele_view_close(&own);
+    return rc;
+}
+
+static int call_view_changed(void) { return stele_view_changed(&view); }
+
+static int call_view_copy(void)
+{
+    int rc = stele_view_copy(&view, LAST, 1, found);
+
+    if (!rc)
+        require_record(LAST, found);
+    return rc;
+}
+
+static int call_cursor(void)
+{
+    const void *batch;
+    size_t n;
+    int rc;
+
+    while (!(rc = stele_cursor_next(cursor, &batch, &n))) {
+        REQUIRE(n > 0 && n <= COUNT - scanned);
+        scanned += n;
+    }
+    REQUIRE(rc != STELE_END || scanned == COUNT);
+    return rc;
+}
+
+static int call_cursor_open(void)
+{
+    struct stele_cursor *own = NULL;
+    const void *batch;
+    size_t n;
+    int rc = stele_cursor_open(store, 0, UINT64_MAX, &own);
+
+    if (!rc)
+        rc = stele_cursor_next(own, &batch, &n);
+    stele_cursor_close(own);
+    return rc;
+}
+
+static int call_outcome(void) { return stele_outcome(store, 1); }
+
+/* Those that write: none may say that it did. */
+static int refused(int rc)
+{
+    REQUIRE(rc < 0);
+    return rc;
+}
+
+static int call_set(void) { return refused(stele_set(store, LAST, found)); }
+static int call_set_many(void) { return refused(stele_set_many(store, &(uint64_t){ 0 }, 1, found)); }
+static int call_append(void) { return refused(stele_append(store, found, 1, NULL)); }
+static int call_append_many(void) { return refused(stele_append(store, found, COUNT, NULL)); }
+static int call_set_count(void) { return refused(stele_set_count(store, 1)); }
+static int call_reserve(void) { return refused(stele_reserve(store, UINT64_C(10) * COUNT)); }
+static int call_checkpoint(void) { return refused(stele_checkpoint(store)); }
+static int call_sync(void) { return refused(stele_sync(store)); }
+
+static int call_begin(void)
+{
+    struct stele_txn *own = NULL;
+    int rc = stele_begin(store, &own);
+
+    stele_abort(own);
+    return refused(rc);
+}
+
+/* These need a transaction that was begun before the cut; without it they say so. */
+static int call_txn_get(void) { return stele_txn_get(txn, LAST - 1, found); }
+static int call_txn_set(void) { return stele_txn_set(txn, LAST - 2, found); }
+static int call_txn_append(void) { return stele_txn_append(txn, found, 10, NULL); }
+static int call_txn_set_count(void) { return stele_txn_set_count(txn, COUNT / 2); }
+
+static int call_txn_commit(void)
+{
+    int rc = stele_commit(txn, STELE_DURABLE, NULL);
+
+    txn = NULL;
+    return refused(rc);
+}
+
+static const struct call {
+    const char *name;
+    int (*call)(void);
+} calls[] = {
+    { "get the first", call_get_first }, { "get the last", call_get_last }, { "get_many", call_get_many },
+    { "read", call_read }, { "count", call_count }, { "info", call_info }, { "verify", call_verify },
+    { "view_open", call_view_open }, { "view_changed", call_view_changed }, { "view_copy", call_view_copy },
+    { "cursor_next", call_cursor }, { "cursor_open", call_cursor_open }, { "outcome", call_outcome },
+    { "txn_get", call_txn_get }, { "txn_set", call_txn_set }, { "txn_append", call_txn_append },
+    { "txn_set_count", call_txn_set_count }, { "commit", call_txn_commit }, { "set", call_set },
+    { "set_many", call_set_many }, { "append", call_append }, { "append many", call_append_many },
+    { "set_count", call_set_count }, { "reserve", call_reserve }, { "begin", call_begin },
+    { "checkpoint", call_checkpoint }, { "sync", call_sync },
+};
+
+/* ---- the cases ---- */
+
+struct sample {
+    enum mode mode;
+    uint64_t cut_bytes;
+    size_t first_call;
+    bool is_restored; /* the file gets its length back, without what was in it */
+};
+
+static void open_for(enum mode mode)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele *writer = NULL;
+
+    options.lock_wait_ms = options.read_wait_ms = 5;
+    options.mode = mode == WRITER || mode == IN_TRANSACTION ? STELE_READ_WRITE : STELE_READ_ONLY;
+    if (mode == LIVE_READER) {
+        writer = open_store(STELE_READ_WRITE);
+        REQUIRE(writer);
+    }
+    REQUIRE(stele_open(scratch_path, &options, &store) == STELE_OK);
+    REQUIRE(stele_view_open(store, 0, COUNT, &view) == STELE_OK);
+    REQUIRE(stele_cursor_open(store, 0, UINT64_MAX, &cursor) == STELE_OK);
+    REQUIRE(stele_get(store, 0, found) == STELE_OK);
+    if (mode == IN_TRANSACTION) {
+        REQUIRE(stele_begin(store, &txn) == STELE_OK);
+        REQUIRE(stele_txn_set(txn, LAST, found) == STELE_OK);
+    }
+    if (writer)
+        REQUIRE(stele_close(writer) == STELE_OK);
+}
+
+static void cut_and_call(void *context)
+{
+    const struct sample *sample = context;
+    uint64_t full_bytes = size_of_file(scratch_path);
+
+    REQUIRE(sigaction(SIGBUS, &guard, NULL) == 0);
+    open_for(sample->mode);
+    left_bytes = sample->cut_bytes;
+    REQUIRE(truncate(scratch_path, (off_t)left_bytes) == 0);
+    for (size_t i = 0; i < COUNT_OF(calls); i++) {
+        const struct call *call = &calls[(sample->first_call + i) % COUNT_OF(calls)];
+        int rc = call->call();
+        if (rc < STELE_E_INTERRUPTED || rc > STELE_END) {
+            fprintf(stderr, "%s is %d\n", call->name, rc);
+            _exit(2);
+        }
+        if (rc < 0 && !*stele_last_error()->text)
+            _exit(3);
+    }
+    /* Nothing was written on what is left, but for words of the live region. */
+    REQUIRE(size_of_file(scratch_path) == left_bytes);
+    if (sample->is_restored) {
+        REQUIRE(truncate(scratch_path, (off_t)full_bytes) == 0);
+        for (size_t i = 0; i < COUNT_OF(calls); i++) {
+            /* Now there are zeros where records were: what the calls say of them is not asked. */
+            left_bytes = 0;
+            if (calls[i].call != call_verify && calls[i].call != call_read)
+                (void)stele_get(store, i, found);
+            (void)stele_set(store, i, found);
+        }
+        (void)stele_read(store, 0, COUNT, found);
+    }
+    stele_abort(txn);
+    stele_view_close(&view);
+    stele_cursor_close(cursor);
+    int rc = stele_close(store);
+    REQUIRE(rc <= STELE_OK && rc != STELE_E_USAGE);
+}
+
+static void make_image(void)
+{
+    struct stele *made = create_store(RECORD_BYTES, COUNT, 64 * KIB, 0);
+
+    assert_store(made);
+    snprintf(image_path, sizeof(image_path), "%s/image", scratch_folder);
+    fill_records(records, RECORD_BYTES, 0, COUNT, 1);
+    assert_ok(stele_append(made, records, COUNT, NULL));
+    records_offset = info_of(made).records_offset;
+    assert_u64(records_offset, 4 * MIB);
+    assert_ok(stele_close(made));
+    copy_file(scratch_path, image_path);
+}
+
+static void try_sample(struct sample sample)
+{
+    copy_file(image_path, scratch_path);
+    int code = exit_of_child(cut_and_call, &sample);
+    if (code != 0)
+        fail_msg("%s, cut to %" PRIu64 " bytes, first %s: %d", mode_names[sample.mode], sample.cut_bytes,
+                 calls[sample.first_call].name, code);
+}
+
+static void every_call_gives_a_code_whichever_comes_first_after_a_cut(void **state)
+{
+    static const uint64_t cuts[] = {
+        0, 4 * KIB, 8 * KIB, 64 * KIB, 65 * KIB, 68 * KIB, 128 * KIB, 132 * KIB, 576 * KIB, 1 * MIB, 2 * MIB,
+        2 * MIB + 64 * KIB, 4 * MIB, 4 * MIB + 100, 4 * MIB + 8 * KIB, 4 * MIB + 100001,
+    };
+    size_t step = scale_percent() < 50 ? 9 : 3; /* each call comes first with every third cut */
+
+    make_image();
+    for (size_t i = 0; i < COUNT_OF(cuts); i++) {
+        for (unsigned mode = 0; mode < MODES; mode++) {
+            for (size_t first = (i + mode) % step; first < COUNT_OF(calls); first += step)
+                try_sample((struct sample){ (enum mode)mode, cuts[i], first, false });
+        }
+    }
+}
+
+static void a_file_that_gets_its_length_back_is_no_fault_either(void **state)
+{
+    static const uint64_t cuts[] = { 0, 64 * KIB, 132 * KIB, 2 * MIB, 4 * MIB + 8 * KIB };
+
+    make_image();
+    for (size_t i = 0; i < COUNT_OF(cuts); i++) {
+        for (unsigned mode = 0; mode < MODES; mode++)
+            try_sample((struct sample){ (enum mode)mode, cuts[i], i, true });
+    }
+}
+
+static void check_codes(void *context)
+{
+    uint8_t record[RECORD_BYTES];
+
+    REQUIRE(sigaction(SIGBUS, &guard, NULL) == 0);
+    for (unsigned mode = 0; mode < IN_TRANSACTION; mode++) {
+        /* Below the live region nothing can be told any more. */
+        copy_file(image_path, scratch_path);
+        open_for((enum mode)mode);
+        REQUIRE(truncate(scratch_path, 4 * KIB) == 0);
+        REQUIRE(stele_get(store, 0, record) == STELE_E_TRUNCATED);
+        REQUIRE(strstr(stele_last_error()->text, "cut") != NULL);
+        REQUIRE(stele_set(store, 0, record) == (mode == WRITER ? STELE_E_TRUNCATED : STELE_E_READONLY));
+        stele_view_close(&view);
+        stele_cursor_close(cursor);
+        (void)stele_close(store);
+        /* Inside the records those in front of the cut can be read, those behind it not. */
+        copy_file(image_path, scratch_path);
+        open_for((enum mode)mode);
+        REQUIRE(truncate(scratch_path, 4 * MIB + 8 * KIB) == 0);
+        REQUIRE(stele_get(store, 8 * KIB / RECORD_BYTES - 1, record) == STELE_OK);
+        REQUIRE(stele_get(store, 8 * KIB / RECORD_BYTES, record) == STELE_E_TRUNCATED);
+        REQUIRE(stele_set(store, 0, record) == (mode == WRITER ? STELE_E_TRUNCATED : STELE_E_READONLY));
+        stele_view_close(&view);
+        stele_cursor_close(cursor);
+        (void)stele_close(store);
+    }
+}
+
+static void the_code_says_that_the_file_was_cut(void **state)
+{
+    make_image();
+    assert_int_equal(exit_of_child(check_codes, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_FAST_SCRATCH(every_call_gives_a_code_whichever_comes_first_after_a_cut),
+        IN_FAST_SCRATCH(a_file_that_gets_its_length_back_is_no_fault_either),
+        IN_FAST_SCRATCH(the_code_says_that_the_file_was_cut),
+    };
+
+    if (stele_guard_install() || sigaction(SIGBUS, NULL, &guard))
+        return 1;
+    return cmocka_run_group_tests_name("cut", tests, NULL, NULL);
+}
