@@ -8,8 +8,9 @@
  *
  * Errors:  functions return STELE_OK (0), STELE_END (1: nothing left) or a negative STELE_E_* code.
  *          stele_last_error() has the sentence that belongs to the last code of the calling thread. An
- *          error changes nothing: outputs untouched, store as before. The one exception is
- *          STELE_E_UNKNOWN, which fills the sequence (the change may or may not be there).
+ *          error changes nothing: outputs untouched, store as before. Exceptions: STELE_E_UNKNOWN fills the
+ *          sequence (the change may or may not be there), and stele_read, stele_get_many, stele_verify and
+ *          stele_close say what theirs leave.
  * Threads: a handle may be used from any number of threads. Transactions, cursors and views belong to
  *          one thread at a time.
  * Structs: those that a caller allocates begin with `struct_bytes`; initialise them with their _INIT.
@@ -59,7 +60,7 @@ enum {
     STELE_E_DAMAGED = -19,     /* checksums say that bytes changed by themselves */
     STELE_E_TRUNCATED = -20,   /* bytes of the file are gone */
     STELE_E_UNSUPPORTED = -21, /* not possible on this system */
-    STELE_E_REMOTE = -22,      /* network file system */
+    STELE_E_REMOTE = -22,      /* network file system; this version does not look */
     STELE_E_INTERRUPTED = -23  /* the progress callback said stop */
 };
 
@@ -454,7 +455,8 @@ struct stele_verify_report {
 /*
  * Check headers, schema, journal and the sum of each block of @options (NULL: of all). Never writes.
  *
- * Errors:  STELE_E_DAMAGED with the report in @out when anything was found; STELE_E_INTERRUPTED
+ * Errors:  STELE_E_DAMAGED with the report in @out when anything was found; STELE_E_INTERRUPTED with the
+ *          report of what was checked until then
  */
 STELE_API int stele_verify(struct stele *store, const struct stele_verify_options *options,
                            struct stele_verify_report *out);
