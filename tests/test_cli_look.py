@@ -281,6 +281,18 @@ class Resize(LookCase):
         self.assertEqual(self.info(path)["regions"]["journal"]["bytes"], 1 << 20)
         self.assertEqual([name for name in os.listdir(self.folder) if name not in ("a", "rows")], [])
 
+    def test_damage_is_refused_or_with_force_carried_over_and_still_named(self):
+        path = self.filled()
+        self.spoil(path, self.info(path)["regions"]["records"]["offset"] + 4096 * 3)
+        before = self.raw(path)
+        self.assertIn("--force", self.ends(3, "resize", path, "--capacity", "8K").err)
+        self.assertLess(self.info(path)["capacity"], 8192)
+        self.ends(0, "resize", path, "--capacity", "8K", "--force")
+        self.assertGreaterEqual(self.info(path)["capacity"], 8192)
+        report = self.verify(1, path)
+        self.assertEqual([(each["first_record"], each["kind"]) for each in report["damage"]], [(384, "known")])
+        self.assertEqual(self.raw(path), before)
+
     def test_sizes_that_cannot_be_are_refused_and_the_store_is_as_before(self):
         path = self.filled()
         kept = ("file_id", "count", "capacity", "regions", "file_bytes", "schema", "clean")
