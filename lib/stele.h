@@ -274,7 +274,8 @@ STELE_API int stele_info(struct stele *store, struct stele_info *out);
 /* ---- reading: any number of threads and processes ------------------------------------------ */
 
 /*
- * Copy record @index to @out_record (record_bytes of them).
+ * Copy record @index to @out_record (record_bytes of them). No read of this section computes a checksum:
+ * damage is found by stele_verify, and by the first change of its block.
  *
  * Errors:  STELE_E_RANGE at or past the count; STELE_E_BUSY a writer stopped in the middle of storing it;
  *          STELE_E_TRUNCATED, STELE_E_IO the page cannot be read; the other records stay readable
