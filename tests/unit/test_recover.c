@@ -88,16 +88,19 @@ static struct {
 } entries[ENTRIES_MAX];
 static size_t entry_count;
 
+/* Of a child that ends with it: in sight, so that it counts as no leak. */
+static struct stele *left_open;
+
 static void set_some_and_die(void *context)
 {
     const unsigned *commits = context;
     uint8_t record[RECORD_BYTES];
-    struct stele *store = open_store(STELE_READ_WRITE);
 
-    REQUIRE(store);
+    left_open = open_store(STELE_READ_WRITE);
+    REQUIRE(left_open);
     for (unsigned i = 0; i < *commits; i++) {
         fill_record(record, RECORD_BYTES, i, 2);
-        REQUIRE(stele_set(store, i * 3, record) == STELE_OK);
+        REQUIRE(stele_set(left_open, i * 3, record) == STELE_OK);
     }
     _exit(7);
 }
@@ -276,11 +279,10 @@ static void what_recovery_makes_durable_are_whole_pages(void **state)
 
 static void create_append_and_die(void *context)
 {
-    struct stele *store = create_store(RECORD_BYTES, COUNT, 512 * KIB, 0);
-
-    REQUIRE(store);
+    left_open = create_store(RECORD_BYTES, COUNT, 512 * KIB, 0);
+    REQUIRE(left_open);
     for (unsigned i = 0; i < 20; i++)
-        REQUIRE(stele_append(store, expected, 1, NULL) == STELE_OK);
+        REQUIRE(stele_append(left_open, expected, 1, NULL) == STELE_OK);
     _exit(7);
 }
 
@@ -511,13 +513,13 @@ static void forge(uint64_t session, uint64_t sequence)
 
 static void store_the_forged_and_die(void *context)
 {
-    struct stele *store = open_store(STELE_READ_WRITE);
     struct stele_info info = STELE_INFO_INIT;
 
-    REQUIRE(store && stele_info(store, &info) == STELE_OK);
+    left_open = open_store(STELE_READ_WRITE);
+    REQUIRE(left_open && stele_info(left_open, &info) == STELE_OK);
     forge(*(unsigned *)context ? info.session : 12345, info.sequence + (UINT64_C(1) << 40));
-    REQUIRE(stele_append(store, forged, 1, NULL) == STELE_OK);
-    REQUIRE(stele_append(store, forged, 1, NULL) == STELE_OK);
+    REQUIRE(stele_append(left_open, forged, 1, NULL) == STELE_OK);
+    REQUIRE(stele_append(left_open, forged, 1, NULL) == STELE_OK);
     _exit(7);
 }
 
@@ -552,12 +554,12 @@ enum { SMALL_COMMITS = 100, SMALL_PER_COMMIT = 64 * KIB };
 static void append_bytes_and_die(void *context)
 {
     static uint8_t bytes[SMALL_PER_COMMIT];
-    struct stele *store = open_store(STELE_READ_WRITE);
 
-    REQUIRE(store);
+    left_open = open_store(STELE_READ_WRITE);
+    REQUIRE(left_open);
     for (unsigned i = 0; i < SMALL_COMMITS; i++) {
         memset(bytes, (int)i + 1, sizeof(bytes));
-        REQUIRE(stele_append(store, bytes, sizeof(bytes), NULL) == STELE_OK);
+        REQUIRE(stele_append(left_open, bytes, sizeof(bytes), NULL) == STELE_OK);
     }
     _exit(7);
 }
