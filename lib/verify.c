@@ -358,12 +358,17 @@ int stele_verify(struct stele *store, const struct stele_verify_options *options
         rc = stele_struct_take(&verify.options, sizeof(verify.options), options);
     if (!rc && verify.options.flags)
         rc = stele_fail(STELE_E_USAGE, "stele_verify: flags must be zero in this version");
-    if (!rc)
-        rc = refresh(&verify);
+    if (rc)
+        return rc;
+    /* Before the header is read: a growth in between only makes more room. */
+    verify.count = stele_count(store);
+    rc = refresh(&verify);
+    if (!rc && verify.count > verify.layout.capacity)
+        rc = stele_fail(STELE_E_DAMAGED, "%s: live region: a count of %" PRIu64 " with a capacity of %" PRIu64,
+                        store->path, verify.count, verify.layout.capacity);
     if (rc)
         return rc;
     verify.report.file_damage |= store->opened_damage;
-    verify.count = stele_count(store);
     verify.block = malloc((size_t)stele_handle_overlap(&store->fixed));
     if (!verify.block)
         return stele_fail(STELE_E_NOMEM, "out of memory to verify");

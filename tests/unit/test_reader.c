@@ -539,6 +539,24 @@ static void a_recovery_on_its_way_to_the_flip_is_no_damage_to_verify(void **stat
     assert_ok(stele_close(store));
 }
 
+static void a_count_that_cannot_be_does_not_keep_verify_at_work_for_ever(void **state)
+{
+    struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
+    struct stele *store = store_of_all();
+    struct stele *reader = open_store(STELE_READ_ONLY);
+
+    assert_store(reader);
+    assert_verifies(reader);
+    poke_live(LIVE_WORD(count), UINT64_C(1) << 40);
+    assert_code(stele_verify(store, NULL, &report), STELE_E_DAMAGED);
+    assert_says("a count of 1099511627776");
+    assert_code(stele_verify(reader, NULL, &report), STELE_E_DAMAGED);
+    poke_live(LIVE_WORD(count), COUNT);
+    assert_verifies(reader);
+    assert_ok(stele_close(reader));
+    assert_ok(stele_close(store));
+}
+
 static uint64_t commit_one(struct stele *store)
 {
     struct stele_txn *txn;
@@ -597,6 +615,7 @@ int main(void)
         IN_SCRATCH(a_slot_that_is_being_written_is_no_damage),
         IN_SCRATCH(records_that_a_dead_writer_left_half_stored_are_busy_at_once),
         IN_SCRATCH(a_recovery_on_its_way_to_the_flip_is_no_damage_to_verify),
+        IN_SCRATCH(a_count_that_cannot_be_does_not_keep_verify_at_work_for_ever),
         IN_SCRATCH(the_outcome_of_a_commit_after_a_reader_was_opened_is_known_to_it),
         IN_SCRATCH(an_outcome_that_no_writer_has_decided_is_busy_and_who_may_write_decides_it),
         IN_FAST_SCRATCH(a_reader_does_not_grow_by_the_writers_that_come_and_go),
