@@ -86,7 +86,7 @@ int stele_growth_make(struct stele *store, uint64_t capacity, bool is_ahead)
     if (capacity <= old.capacity)
         return STELE_OK;
     if (stele_layout_has_strangers(&store->superblock.slot))
-        return stele_fail(STELE_E_VERSION, "%s: has regions of a newer stele and cannot grow with this one",
+        return stele_fail(STELE_E_VERSION, "%s has regions of a newer stele and cannot grow with this one",
                           store->path);
     struct stele_layout next;
     int rc = stele_layout_grow(&old, is_ahead ? ahead_of(&old, capacity) : capacity, &next);

@@ -243,7 +243,11 @@ static int look_at(struct scan_state *state, const struct stele_entry_head *head
 
 static int scan_step(struct scan_state *state, const uint8_t *bytes, uint64_t from, uint64_t byte_count)
 {
-    for (uint64_t at = 0; at + sizeof(struct stele_entry_head) <= byte_count; at += 8) {
+    /*
+     * The first entry after a sync begins a page, so the proof of a loss, or its end, stands there. In between may be
+     * what records hold: an overwritten entry leaves the rest of its body.
+     */
+    for (uint64_t at = 0; at + sizeof(struct stele_entry_head) <= byte_count; at += STELE_PAGE_BYTES) {
         uint32_t magic;
         memcpy(&magic, bytes + at, sizeof(magic));
         if (magic != STELE_ENTRY_MAGIC || from + at < state->skip_until)

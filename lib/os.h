@@ -56,6 +56,12 @@ int stele_os_stat(const struct stele_os_file *file, struct stele_os_stat *out);
 int stele_os_is_at(const struct stele_os_file *file, const char *path, bool *out_is_there);
 
 /*
+ * Look whether @path is free, before work is put into a draft for it; publishing is the judge.
+ *
+ * Errors:  STELE_E_EXISTS something is there, a dangling link too
+ */
+int stele_os_check_free(const char *path);
+/*
  * Make an empty file that is to become @path, in the same directory, with @permissions (before umask; no
  * wider than that at any moment). Without a name where the system can.
  *

@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -338,6 +339,21 @@ static int allocate_by_writing(int descriptor, uint64_t old_bytes, uint64_t *out
     return *out_offset < end ? write_zeros(descriptor, out_offset, end - *out_offset) : 0;
 }
 
+/* Refuse at once what cannot fit: else the whole disk is taken for a moment, and others meet a full one. */
+static int check_free_bytes(int descriptor, uint64_t need_bytes)
+{
+    struct statvfs status;
+    uint64_t free_bytes;
+
+    /* A file system that says nothing of its size is asked by allocating. */
+    if (fstatvfs(descriptor, &status) || status.f_blocks == 0 ||
+        !stele_mul_fits(status.f_bfree, status.f_frsize, &free_bytes) || need_bytes <= free_bytes)
+        return STELE_OK;
+    return stele_fail(STELE_E_FULL,
+                      "the disk is full: %" PRIu64 " bytes are needed, %" PRIu64 " are free; make room, or ask for less",
+                      need_bytes, free_bytes);
+}
+
 int stele_os_allocate(const struct stele_os_file *file, uint64_t offset, uint64_t byte_count)
 {
     int descriptor = stele_os_descriptor(file);
@@ -352,6 +368,11 @@ int stele_os_allocate(const struct stele_os_file *file, uint64_t offset, uint64_
         return fail_to_write(EFBIG, offset);
     end = offset + byte_count;
     rc = stele_os_stat(file, &before);
+    if (rc)
+        return rc;
+    /* What lies inside of the file may be there already; what comes behind its end is not. */
+    if (end > before.bytes)
+        rc = check_free_bytes(descriptor, end - stele_max(offset, before.bytes));
     if (rc)
         return rc;
     stele_os_size_limit_refresh();

@@ -118,6 +118,13 @@ static int open_nameless(struct stele_os_draft *draft, mode_t permissions, int *
     return fail_in_directory(draft->directory, draft->target, errno);
 }
 
+int stele_os_check_free(const char *path)
+{
+    struct stat status;
+
+    return lstat(path, &status) ? STELE_OK : stele_fail(STELE_E_EXISTS, "%s is there already; choose another name", path);
+}
+
 int stele_os_draft_open(const char *path, uint32_t permissions, struct stele_os_draft *out)
 {
     /* The owner may read and write it while it is made: the lock descriptor is opened by what the mode says.

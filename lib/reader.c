@@ -92,7 +92,7 @@ static int attach_anew(struct stele *store, const struct stele_reading *old)
             stele_replay_done(&reading->overlay);
     } while (rc == STELE_END && stele_os_clock_us() < deadline_us);
     if (rc == STELE_END)
-        rc = stele_fail(STELE_E_BUSY, "%s: is being opened or recovered by a writer; waited %" PRIu32 " ms",
+        rc = stele_fail(STELE_E_BUSY, "%s is being opened or recovered by a writer; waited %" PRIu32 " ms",
                         store->path, store->read_wait_ms);
     if (rc) {
         free(reading);

@@ -258,7 +258,7 @@ static int read_header(struct stele *store)
     if (rc)
         return rc;
     if (!now.may_write)
-        return stele_fail(STELE_E_READONLY, "%s: has features of a newer stele that allow reading only", store->path);
+        return stele_fail(STELE_E_READONLY, "%s has features of a newer stele that allow reading only", store->path);
     if (stat.bytes < now.layout.file_bytes)
         return stele_fail(STELE_E_TRUNCATED, "%s: the file has %" PRIu64 " bytes, its header says %" PRIu64
                           "; open it read-only to save what is left", store->path, stat.bytes, now.layout.file_bytes);

@@ -139,7 +139,7 @@ static int fill(struct rewrite *rewrite, struct stele_slot *out_slot)
 static int check_strangers(const struct stele *old)
 {
     if (stele_layout_has_strangers(&old->superblock.slot))
-        return stele_fail(STELE_E_VERSION, "%s: has regions of a newer stele and cannot be rewritten by this one",
+        return stele_fail(STELE_E_VERSION, "%s has regions of a newer stele and cannot be rewritten by this one",
                           old->path);
     return STELE_OK;
 }
@@ -189,7 +189,7 @@ static int prepare(struct stele *old)
         return rc;
     rc = stele_os_lock_present_alone(&old->file);
     if (rc == STELE_E_BUSY)
-        rc = stele_fail(STELE_E_BUSY, "%s: is open for writing elsewhere; close it there first", old->path);
+        rc = stele_fail(STELE_E_BUSY, "%s is open for writing elsewhere; close it there first", old->path);
     /* Others may have committed since it was opened: the header must know all that is copied. */
     if (!rc)
         rc = stele_checkpoint_make(old, 0, false);

@@ -71,7 +71,7 @@ static int create_in(struct stele_os_draft *draft, const char *path, const struc
 
 static int in_use(const char *path)
 {
-    return stele_fail(STELE_E_BUSY, "%s: is open for writing elsewhere and cannot be replaced", path);
+    return stele_fail(STELE_E_BUSY, "%s is open for writing elsewhere and cannot be replaced", path);
 }
 
 /* A store that cannot be opened may be replaced too, with its locks held and not a byte of it changed. */
@@ -141,8 +141,7 @@ int stele_create(const char *path, const struct stele_options *options, struct s
     if (rc)
         return rc;
     read.mode = STELE_READ_WRITE;
-    if (read.flags & STELE_FORCE)
-        rc = check_replaceable(path, &read, &old, &damaged);
+    rc = read.flags & STELE_FORCE ? check_replaceable(path, &read, &old, &damaged) : stele_os_check_free(path);
     if (!rc)
         rc = stele_os_draft_open(path, read.permissions, &draft);
     if (!rc)

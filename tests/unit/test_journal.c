@@ -645,6 +645,31 @@ static uint64_t bytes_read(void)
     return strtoull(text + 7, NULL, 10);
 }
 
+/* An overwritten entry leaves the rest of its body, and records may hold whole entries. */
+static void an_entry_that_does_not_begin_a_page_proves_nothing(void **state)
+{
+    static const struct { uint64_t place; bool is_later, is_found; } cases[] = {
+        { 4096, true, true }, { 4096 + 8, true, false }, { 4096 + 96, true, false }, { 8192 - 8, true, false },
+        { 4096, false, true }, { 4096 + 8, false, false }, { 8192 - 8, false, false }, { 8192, false, true },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        begin_ring(RING, 0);
+        if (cases[i].is_later) {
+            writer.identity.session = 4711;
+            writer.identity.sequence = 10 + (UINT64_C(1) << 40);
+        } else {
+            writer.identity.sequence = 14;
+            writer.identity.synced_seq = 13;
+        }
+        encode(1);
+        write_at(cases[i].place);
+        struct stele_scan scan = scan_ring();
+        assert_int_equal(scan.is_header_lost, cases[i].is_later && cases[i].is_found);
+        assert_int_equal(scan.is_entry_lost, !cases[i].is_later && cases[i].is_found);
+    }
+}
+
 static void a_ring_full_of_forged_heads_is_hashed_twice_at_most(void **state)
 {
     const uint64_t ring_bytes = MIB;
@@ -719,6 +744,7 @@ int main(void)
         IN_RING(a_group_that_was_never_acknowledged_may_be_torn_anywhere),
         IN_RING(entries_of_earlier_laps_are_no_loss),
         IN_RING(entries_of_a_later_header_are_seen_and_their_sequences_never_given_out_again),
+        IN_RING(an_entry_that_does_not_begin_a_page_proves_nothing),
         IN_RING(a_ring_full_of_forged_heads_is_hashed_twice_at_most),
         IN_RING(rings_of_noise_end_the_walk_and_the_scan),
         IN_RING(a_new_ring_is_all_zeros),

@@ -141,6 +141,23 @@ static void what_is_there_already_is_never_overwritten(void **state)
     stele_schema_free(schema);
 }
 
+/* The first: nothing is allocated to find out. The second: nor is the disk filled up. */
+static void what_cannot_be_made_is_refused_before_any_work(void **state)
+{
+    struct stele_schema *schema = schema_of_bytes(4096);
+    struct stele_options options = options_for(schema, 0);
+    struct stele *store;
+
+    options.capacity_records = UINT64_C(1) << 40; /* 4 PiB */
+    assert_code(stele_create(scratch_path, &options, &store), STELE_E_FULL);
+    assert_non_null(strstr(stele_last_error()->text, "bytes are needed"));
+    assert_int_equal(access(scratch_path, F_OK), -1);
+    poke(scratch_path, 0, "x", 1);
+    assert_code(stele_create(scratch_path, &options, &store), STELE_E_EXISTS);
+    assert_u64(size_of_file(scratch_path), 1);
+    stele_schema_free(schema);
+}
+
 static void force_replaces_a_store_but_no_other_file(void **state)
 {
     struct stele_schema *schema = schema_of_bytes(8);
@@ -759,6 +776,7 @@ int main(void)
         IN_SCRATCH(a_new_store_is_what_was_asked_for),
         IN_SCRATCH(permissions_are_those_asked_for_and_0600_by_default),
         IN_SCRATCH(what_is_there_already_is_never_overwritten),
+        IN_SCRATCH(what_cannot_be_made_is_refused_before_any_work),
         IN_SCRATCH(force_replaces_a_store_but_no_other_file),
         IN_SCRATCH(bad_requests_are_refused_and_leave_nothing_behind),
         IN_FAST_SCRATCH(of_two_that_create_at_once_one_wins_and_the_other_opens_its_store),
