@@ -212,10 +212,10 @@ class Store:
 
     # -- commits
 
-    def place_entry(self, raw):
+    def place_entry(self, raw, is_first_after_sync):
         """Where an entry of len(raw) goes: here, at the next 4096 now and then, or at the ring's start."""
         begin = place = self.ring_tail
-        if self.rng.random() < 0.3 and up(place, 4096) + len(raw) <= self.ring_bytes:
+        if is_first_after_sync or (self.rng.random() < 0.3 and up(place, 4096) + len(raw) <= self.ring_bytes):
             place = up(place, 4096)
         if place + len(raw) > self.ring_bytes:
             begin = place = 0
@@ -225,9 +225,9 @@ class Store:
     def append(self, entry, synced=None):
         """Put an entry into the ring; False when it is full."""
         sequence = self.last_sequence + 1
-        raw = entry.bytes(sequence, self.session, self.last_chain, self.synced if synced is None else synced,
-                          self.rng.getrandbits(64))
-        place = self.place_entry(raw)
+        synced = self.synced if synced is None else synced
+        raw = entry.bytes(sequence, self.session, self.last_chain, synced, self.rng.getrandbits(64))
+        place = self.place_entry(raw, synced == sequence - 1)
         if place is None:
             return False
         if place > self.ring_tail:

@@ -350,7 +350,7 @@ class Journal(Case):
         for above, code in ((1 << 32, 1), ((1 << 32) - 1, 0)):
             store = small_store()
             raw = storegen.Entry([]).bytes(store.sequence + above, 99, 1, 0, 1)
-            store.ring[8000:8000 + len(raw)] = raw
+            store.ring[8192:8192 + len(raw)] = raw
             store.write(self.path)
             self.assertEqual(call(self.path)[0], code, above)
 
@@ -448,7 +448,7 @@ class Damage(Case):
         last = store.places[-1]
         ring = storegen.RING_AT
         noticed = [("slot A", 0, 4096), ("slot B", 4096, 8192), ("schema", 8192, 8192 + len(store.schema_bytes())),
-                   ("journal", ring, ring + last[0]), ("records", records + 16 * 8, records + 16 * 300),
+                   *(("journal", ring + place, ring + place + size) for place, size in store.places[:-1]), ("records", records + 16 * 8, records + 16 * 300),
                    ("sums", sums + 8, sums + 16), ("zeros", sums + 24, end)]
         harmless = [("live", 65536, 589824), ("gap", 589824, ring), ("journal free", ring + store.ring_tail, ring + 16384),
                     ("gap 2", ring + 16384, records), ("journal last group", ring + last[0], ring + sum(last)),

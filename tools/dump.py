@@ -467,24 +467,17 @@ def walk(ring, slot):
 
 def find_loss(ring, slot, last, findings):
     """FORMAT.md 5, loss: entries that show that a commit, or a header, is missing."""
-    magic = struct.pack("<I", ENTRY_MAGIC)
-    budget = 8 * len(ring)
-    at = ring.find(magic)
-    while at >= 0:
-        step = 1
-        head = parse_head(ring, at) if at % 8 == 0 and budget > 0 else None
-        if head:
-            budget -= head["length"]
-            if trailer_of(ring, head) is not None:
-                step = head["length"]
-                what = loss_shown_by(head, slot, last)
-                if what:
-                    findings.add(f"journal (no block, no records named): {what}: place {at} holds sequence "
-                                 f"{head['sequence']}, synced {head['synced_seq']}")
-                    return
-        at = ring.find(magic, at + step)
-    if budget <= 0:
-        findings.notes.append("the search of the journal for lost entries was given up: too many candidates")
+    skip_until = 0
+    for at in range(0, len(ring), 4096):
+        head = parse_head(ring, at) if at >= skip_until else None
+        if not head or trailer_of(ring, head) is None:
+            continue
+        skip_until = at + head["length"]
+        what = loss_shown_by(head, slot, last)
+        if what:
+            findings.add(f"journal (no block, no records named): {what}: place {at} holds sequence "
+                         f"{head['sequence']}, synced {head['synced_seq']}")
+            return
 
 
 def loss_shown_by(head, slot, last):
