@@ -122,14 +122,20 @@ int stele_os_check_free(const char *path)
 {
     struct stat status;
 
-    return lstat(path, &status) ? STELE_OK : stele_fail(STELE_E_EXISTS, "%s is there already; choose another name", path);
+    return lstat(path, &status) ? STELE_OK
+                                : stele_fail(STELE_E_EXISTS, "%s is there already; choose another name", path);
+}
+
+static int set_mode(const struct stele_os_draft *draft, mode_t mode)
+{
+    if (fchmod(stele_os_descriptor(&draft->file), mode))
+        return stele_fail_system(STELE_E_IO, errno, "%s cannot get its permissions", draft->target);
+    return STELE_OK;
 }
 
 int stele_os_draft_open(const char *path, uint32_t permissions, struct stele_os_draft *out)
 {
-    /* The owner may read and write it while it is made: the lock descriptor is opened by what the mode says.
-     */
-    mode_t mode = (mode_t)(permissions & 0777);
+    mode_t mode = (mode_t)(permissions & 0777), asked;
     struct stele_os_draft draft = { 0 };
     struct stele_error kept;
     struct stat status;
@@ -144,13 +150,23 @@ int stele_os_draft_open(const char *path, uint32_t permissions, struct stele_os_
     draft.file = (struct stele_os_file){
         .handle = descriptor, .journal = descriptor, .lock = -1, .is_open = true, .is_writable = true
     };
-    rc = stele_os_lock_attach(&draft.file, draft.temporary);
-    if (rc)
-        goto out;
-    if ((mode & 0600) != 0600 && (fstat(descriptor, &status) || fchmod(descriptor, status.st_mode & mode))) {
-        rc = stele_fail_system(STELE_E_IO, errno, "%s cannot get its permissions", path);
+    if (fstat(descriptor, &status)) {
+        rc = stele_fail_system(STELE_E_IO, errno, "%s cannot be examined", path);
         goto out;
     }
+    asked = status.st_mode & mode;
+    /*
+     * The owner may read and write it while it is made, whatever is asked and whatever the umask takes away: the
+     * lock descriptor is opened by what the mode says.
+     */
+    if ((status.st_mode & 0600) != 0600)
+        rc = set_mode(&draft, (status.st_mode & 0777) | 0600);
+    if (!rc)
+        rc = stele_os_lock_attach(&draft.file, draft.temporary);
+    if (!rc && (asked & 0600) != 0600)
+        rc = set_mode(&draft, asked);
+    if (rc)
+        goto out;
     stele_os_size_limit_refresh();
     *out = draft;
     return STELE_OK;

@@ -90,6 +90,35 @@ static void permissions_are_those_asked_for_and_0600_by_default(void **state)
     stele_schema_free(schema);
 }
 
+/* As an ordinary user: who is root may do anything with a file of any mode. */
+static void create_under_masks(void *context)
+{
+    static const mode_t masks[] = { 0777, 0700, 0200, 0400, 0077 };
+    const struct stele_schema *schema = context;
+
+    REQUIRE(geteuid() != 0 || (setgid(65534) == 0 && setuid(65534) == 0));
+    for (size_t i = 0; i < COUNT_OF(masks); i++) {
+        struct stele_options options = options_for(schema, 0);
+        struct stele *store;
+        struct stat status;
+        umask(masks[i]);
+        REQUIRE(stele_create(scratch_path, &options, &store) == STELE_OK);
+        REQUIRE(stele_append(store, record, 1, NULL) == STELE_OK);
+        REQUIRE(stele_close(store) == STELE_OK);
+        REQUIRE(stat(scratch_path, &status) == 0 && (status.st_mode & 07777) == (0600 & ~masks[i]));
+        REQUIRE(unlink(scratch_path) == 0);
+    }
+}
+
+static void a_mask_that_takes_the_owner_s_rights_away_keeps_nobody_from_creating(void **state)
+{
+    struct stele_schema *schema = schema_of_bytes(8);
+
+    assert_int_equal(chmod(scratch_folder, 0777), 0);
+    assert_int_equal(exit_of_child(create_under_masks, schema), 0);
+    stele_schema_free(schema);
+}
+
 static void what_is_there_already_is_never_overwritten(void **state)
 {
     struct stele_schema *schema = schema_of_bytes(8);
@@ -775,6 +804,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(a_new_store_is_what_was_asked_for),
         IN_SCRATCH(permissions_are_those_asked_for_and_0600_by_default),
+        IN_SCRATCH(a_mask_that_takes_the_owner_s_rights_away_keeps_nobody_from_creating),
         IN_SCRATCH(what_is_there_already_is_never_overwritten),
         IN_SCRATCH(what_cannot_be_made_is_refused_before_any_work),
         IN_SCRATCH(force_replaces_a_store_but_no_other_file),
