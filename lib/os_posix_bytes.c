@@ -350,7 +350,8 @@ static int check_free_bytes(int descriptor, uint64_t need_bytes)
         !stele_mul_fits(status.f_bfree, status.f_frsize, &free_bytes) || need_bytes <= free_bytes)
         return STELE_OK;
     return stele_fail(STELE_E_FULL,
-                      "the disk is full: %" PRIu64 " bytes are needed, %" PRIu64 " are free; make room, or ask for less",
+                      "the disk is full: %" PRIu64 " bytes are needed, %" PRIu64 " are free; make room, or ask for "
+                       "less",
                       need_bytes, free_bytes);
 }
 
