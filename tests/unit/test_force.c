@@ -146,12 +146,15 @@ static void a_damaged_store_that_others_have_open_is_not_replaced(void **state)
 {
     struct stele_os_file file;
 
-    for (unsigned has_turn = 0; has_turn < 2; has_turn++) {
+    /* A server that is there, one that writes, one that is there beside a writer that died in the middle. */
+    for (unsigned kind = 0; kind < 3; kind++) {
+        uint64_t committing = STELE_STATE_COMMITTING;
         lose_an_entry();
         uint64_t print = print_of_lasting();
-        /* What a server holds that is there, or writes. */
         assert_ok(stele_os_open(scratch_path, true, &file));
-        assert_ok(has_turn ? stele_os_lock_writer(&file) : stele_os_lock_present(&file));
+        assert_ok(kind == 1 ? stele_os_lock_writer(&file) : stele_os_lock_present(&file));
+        if (kind == 2)
+            poke(scratch_path, STELE_LIVE_OFFSET + offsetof(struct stele_live, state), &committing, 8);
         assert_code(create_by_force(10), STELE_E_BUSY);
         assert_u64(print_of_lasting(), print);
         stele_os_close(&file);
@@ -228,17 +231,16 @@ static void a_link_to_nowhere_is_not_tried_for_ever(void **state)
 
     options.schema = schema;
     options.flags = STELE_CREATE;
-    /* What one creation costs. */
     sync_count = 0;
     assert_ok(stele_open(scratch_path, &options, &store));
+    assert_true(sync_count > 0);
     assert_ok(stele_close(store));
-    unsigned once = sync_count + 1;
     assert_int_equal(unlink(scratch_path), 0);
     assert_int_equal(symlink(scratch_name("nowhere"), scratch_path), 0);
     sync_count = 0;
     store = NULL;
     assert_code(stele_open(scratch_path, &options, &store), STELE_E_EXISTS);
-    assert_true(sync_count <= 10 * once);
+    assert_u64(sync_count, 0); /* each try would cost a whole file */
     assert_int_equal(access(scratch_name("nowhere"), F_OK), -1);
     assert_null(store);
     assert_int_equal(unlink(scratch_path), 0);

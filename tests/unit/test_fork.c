@@ -17,18 +17,21 @@ static struct stele *parents;
 static struct stele_txn *parents_txn;
 static struct stele_view parents_view;
 static struct stele_cursor *parents_cursor;
+static uint64_t parents_count;
 
-static void open_everything(uint64_t capacity, uint32_t flags)
+static void open_everything(uint64_t count, uint32_t flags)
 {
     const void *batch;
     size_t n;
 
-    parents = create_store(RECORD_BYTES, capacity, 64 * KIB, flags);
+    parents = create_store(RECORD_BYTES, count, 64 * KIB, flags);
     assert_store(parents);
     fill_records(records, RECORD_BYTES, 0, COUNT, 1);
     assert_ok(stele_append(parents, records, COUNT, NULL));
+    assert_ok(stele_set_count(parents, count));
+    parents_count = count;
     assert_ok(stele_get(parents, 0, record)); /* a window is mapped */
-    assert_ok(stele_view_open(parents, 0, COUNT, &parents_view));
+    assert_ok(stele_view_open(parents, 0, count, &parents_view));
     assert_ok(stele_cursor_open(parents, 0, UINT64_MAX, &parents_cursor));
     assert_ok(stele_cursor_next(parents_cursor, &batch, &n));
     assert_ok(stele_begin(parents, &parents_txn));
@@ -55,8 +58,9 @@ static void assert_parent_goes_on(void)
     assert_int_equal(stele_view_changed(&parents_view), 1);
     stele_view_close(&parents_view);
     stele_cursor_close(parents_cursor);
-    assert_u64(stele_count(parents), COUNT);
-    assert_verifies(parents);
+    assert_u64(stele_count(parents), parents_count);
+    if (parents_count == COUNT)
+        assert_verifies(parents);
     assert_ok(stele_close(other));
     assert_ok(stele_close(parents));
 }
@@ -200,7 +204,7 @@ static void close_all_over_own_memory(void *context)
     /* And the store can be opened again. */
     struct stele *own = open_store(STELE_READ_ONLY);
     REQUIRE(own);
-    REQUIRE(stele_count(own) == COUNT);
+    REQUIRE(stele_count(own) == parents_count);
     REQUIRE(stele_get(own, 0, record) == STELE_OK);
     REQUIRE(stele_close(own) == STELE_OK);
 }
@@ -208,10 +212,10 @@ static void close_all_over_own_memory(void *context)
 static void a_child_that_closes_everything_keeps_its_own_memory(void **state)
 {
     /* Small, and so large that a view has a map of its own. */
-    const uint64_t capacities[] = { COUNT, 20 * MIB };
+    const uint64_t counts[] = { COUNT, 6 * MIB };
 
-    for (size_t i = 0; i < COUNT_OF(capacities); i++) {
-        open_everything(capacities[i], STELE_SPARSE);
+    for (size_t i = 0; i < COUNT_OF(counts); i++) {
+        open_everything(counts[i], STELE_SPARSE);
         assert_int_equal(exit_of_child(close_all_over_own_memory, NULL), 0);
         assert_parent_goes_on();
         assert_int_equal(unlink(scratch_path), 0);

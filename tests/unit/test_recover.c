@@ -493,8 +493,13 @@ static void recovery_reports_a_block_that_is_damaged_or_unreadable_and_goes_on(v
 
 static uint8_t forged[8 * KIB];
 
-/* Entries as of a session and with sequences of somebody's choice, as the bytes of records. */
-static void forge(uint64_t session, uint64_t sequence)
+enum {
+    SOME_AT_PAGES = 128, /* the records of an entry begin at 128 or 96 of a page, so that some copies begin a page */
+    NONE_AT_PAGES = 136,
+};
+
+/* Entries as of a session and with sequences of somebody's choice, each @stride bytes, as the bytes of records. */
+static void forge(uint64_t session, uint64_t sequence, size_t stride)
 {
     struct stele_entry entry = { .bytes = NULL };
     struct stele_entry_identity identity = { .sequence = sequence, .session = session, .synced_seq = sequence - 1 };
@@ -506,7 +511,7 @@ static void forge(uint64_t session, uint64_t sequence)
     assert_ok(stele_entry_add(&entry, STELE_ITEM_TIME, 0, 1, 0, 0, &payload));
     assert_ok(stele_entry_seal(&entry, &identity, &trailer, &padded_bytes));
     memset(forged, 0, sizeof(forged));
-    for (size_t at = 0; at + entry.used_bytes <= sizeof(forged); at += 128)
+    for (size_t at = 0; at + entry.used_bytes <= sizeof(forged); at += stride)
         memcpy(forged + at, entry.bytes, entry.used_bytes);
     stele_entry_done(&entry);
 }
@@ -517,7 +522,7 @@ static void store_the_forged_and_die(void *context)
 
     left_open = open_store(STELE_READ_WRITE);
     REQUIRE(left_open && stele_info(left_open, &info) == STELE_OK);
-    forge(*(unsigned *)context ? info.session : 12345, info.sequence + (UINT64_C(1) << 40));
+    forge(*(unsigned *)context ? info.session : 12345, info.sequence + (UINT64_C(1) << 40), SOME_AT_PAGES);
     REQUIRE(stele_append(left_open, forged, 1, NULL) == STELE_OK);
     REQUIRE(stele_append(left_open, forged, 1, NULL) == STELE_OK);
     _exit(7);
@@ -543,6 +548,44 @@ static void records_that_hold_entries_raise_no_false_alarm(void **state)
         assert_u64(recovery.count, 2);
         /* Nor are numbers skipped for it. */
         assert_u64(recovery.first_new, recovery.last_kept + (UINT64_C(1) << 32) + 1);
+        assert_int_equal(unlink(scratch_path), 0);
+    }
+}
+
+/* The ring goes round: shorter entries overwrite the heads of longer ones, whose records stay in sight behind them. */
+static void go_round_and_die(void *context)
+{
+    const unsigned *commits = context;
+    struct stele_info info = STELE_INFO_INIT;
+
+    left_open = open_store(STELE_READ_WRITE);
+    REQUIRE(left_open && stele_info(left_open, &info) == STELE_OK);
+    forge(12345, info.sequence + (UINT64_C(1) << 40), NONE_AT_PAGES);
+    REQUIRE(stele_append(left_open, forged, 1, NULL) == STELE_OK);
+    for (unsigned i = 0; i < 20; i++)
+        REQUIRE(stele_set(left_open, 0, forged) == STELE_OK);
+    REQUIRE(stele_checkpoint(left_open) == STELE_OK);
+    for (unsigned i = 0; i < *commits; i++) {
+        struct stele_txn *txn;
+        REQUIRE(stele_begin(left_open, &txn) == STELE_OK);
+        REQUIRE(stele_txn_tag(txn, "tag", 3) == STELE_OK);
+        REQUIRE(stele_commit(txn, STELE_DURABLE, NULL) == STELE_OK);
+    }
+    _exit(7);
+}
+
+static void what_is_left_of_overwritten_entries_raises_no_false_alarm(void **state)
+{
+    for (unsigned commits = 0; commits < 14; commits++) {
+        struct stele *store = create_store(sizeof(forged), 10, 64 * KIB, 0);
+        assert_store(store);
+        assert_ok(stele_close(store));
+        assert_int_equal(exit_of_child(go_round_and_die, &commits), 7);
+        store = open_store(STELE_READ_ONLY);
+        assert_store(store);
+        assert_verifies(store);
+        assert_ok(stele_close(store));
+        assert_u64(recover(0).entry_count, commits);
         assert_int_equal(unlink(scratch_path), 0);
     }
 }
@@ -619,6 +662,7 @@ int main(void)
         IN_FAST_SCRATCH(recovery_by_force_ends_in_an_open_store_and_lists_what_it_gave_up),
         IN_SCRATCH(recovery_reports_a_block_that_is_damaged_or_unreadable_and_goes_on),
         IN_SCRATCH(records_that_hold_entries_raise_no_false_alarm),
+        IN_FAST_SCRATCH(what_is_left_of_overwritten_entries_raises_no_false_alarm),
         IN_FAST_SCRATCH(replay_costs_by_the_item_and_not_by_the_record),
     };
 
