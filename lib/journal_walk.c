@@ -23,6 +23,9 @@ static int check_item(const struct stele_layout *layout, const struct stele_entr
     if (item->flags & ~STELE_ITEM_OPTIONAL)
         return stele_fail(STELE_E_VERSION, "journal entry %" PRIu64 ": item flags %#x need a newer stele",
                           head->sequence, item->flags);
+    bool is_of_none = item->type == STELE_ITEM_COUNT || (item->type >= STELE_ITEM_USER && item->type <= STELE_ITEM_TIME);
+    if (is_of_none && item->region != 0)
+        return cannot_be(head, "an item's region");
     switch (item->type) {
     case STELE_ITEM_COUNT:
         return item->bytes == 0 && item->first <= item->n && item->n <= layout->capacity
@@ -57,6 +60,7 @@ static int check_items(const struct stele_walk *walk, const struct stele_entry_h
     if (head->kind != STELE_ENTRY_COMMIT || head->flags != 0)
         return stele_fail(STELE_E_VERSION, "journal entry %" PRIu64 ": kind %u, flags %#x need a newer stele",
                           head->sequence, head->kind, head->flags);
+    const uint8_t *first = at;
     while (at < end) {
         struct stele_item item;
         if ((size_t)(end - at) < sizeof(item))
@@ -65,6 +69,9 @@ static int check_items(const struct stele_walk *walk, const struct stele_entry_h
         at += sizeof(item);
         if (item.bytes > (uint64_t)(end - at) || stele_round_up(item.bytes, 8) > (uint64_t)(end - at))
             return cannot_be(head, "an item's size");
+        /* Images behind it are of the count that it says: a count item elsewhere would cut them. */
+        if (item.type == STELE_ITEM_COUNT && at != first + sizeof(item))
+            return cannot_be(head, "the count item's place");
         int rc = check_item(walk->layout, head, &item);
         if (rc)
             return rc;

@@ -9,8 +9,8 @@
  * Errors:  functions return STELE_OK (0), STELE_END (1: nothing left) or a negative STELE_E_* code.
  *          stele_last_error() has the sentence that belongs to the last code of the calling thread. An
  *          error changes nothing: outputs untouched, store as before. Exceptions: STELE_E_UNKNOWN fills the
- *          sequence (the change may or may not be there), and stele_read, stele_get_many, stele_verify and
- *          stele_close say what theirs leave.
+ *          sequence (the change may or may not be there), and stele_get, stele_get_many, stele_read,
+ *          stele_verify and stele_close say what theirs leave.
  * Threads: a handle may be used from any number of threads. Transactions, cursors and views belong to
  *          one thread at a time.
  * Structs: those that a caller allocates begin with `struct_bytes`; initialise them with their _INIT.
@@ -278,7 +278,8 @@ STELE_API int stele_info(struct stele *store, struct stele_info *out);
  * damage is found by stele_verify, and by the first change of its block.
  *
  * Errors:  STELE_E_RANGE at or past the count; STELE_E_BUSY a writer stopped in the middle of storing it;
- *          STELE_E_TRUNCATED, STELE_E_IO the page cannot be read; the other records stay readable
+ *          STELE_E_TRUNCATED, STELE_E_IO the page cannot be read; the other records stay readable. Where the
+ *          record was there when the call began, @out_record is undefined after an error
  */
 STELE_API int stele_get(struct stele *store, uint64_t index, void *out_record);
 
@@ -295,7 +296,8 @@ STELE_API int stele_get_many(struct stele *store, const uint64_t *indexes, size_
  * Copy @record_count records from @first_index on to @out_records. Each is whole; together they need not be
  * of one commit.
  *
- * Errors:  as stele_get; after an error other than STELE_E_RANGE the content of @out_records is undefined
+ * Errors:  as stele_get; where the records were there when the call began, @out_records is undefined after
+ *          an error
  */
 STELE_API int stele_read(struct stele *store, uint64_t first_index, size_t record_count, void *out_records);
 

@@ -321,7 +321,7 @@ int main(int argc, char **argv)
 {
     struct settings settings = { .directory = ".", .bytes = UINT64_C(1) << 30, .get_count = 4000000,
                                  .set_count = 1000 };
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (value && strcmp(argv[i], "--dir") == 0) {
             settings.directory = value;
@@ -335,7 +335,6 @@ int main(int argc, char **argv)
             fprintf(stderr, "usage: figures [--dir DIR] [--bytes SIZE] [--gets N] [--sets N]\n");
             return 2;
         }
-        i++;
     }
     if (settings.bytes == 0 || settings.get_count == 0 || settings.set_count == 0) {
         fprintf(stderr, "figures: sizes and counts must not be zero; at least 1M bytes\n");

@@ -113,7 +113,7 @@ static int read_randomly(struct stele *store)
         }
     }
     double seconds = now_s() - begin_s;
-    printf("read     %10u members at random places in %.2f s: %.1f million/s, each one checked\n", READ_COUNT, seconds,
+    printf("read     %10u members at random places in %.2f s: %.1f million/s, each one compared\n", READ_COUNT, seconds,
            READ_COUNT / 1e6 / seconds);
     return 0;
 }

@@ -570,7 +570,8 @@ static int expected_of(const struct stele_item *item)
         return STELE_E_VERSION;
     switch (item->type) {
     case STELE_ITEM_COUNT:
-        return item->bytes == 0 && item->first <= item->n && item->n <= CAPACITY ? STELE_OK : STELE_E_DAMAGED;
+        is_inside = item->first <= item->n && item->n <= CAPACITY;
+        return item->bytes == 0 && item->region == 0 && is_inside ? STELE_OK : STELE_E_DAMAGED;
     case STELE_ITEM_RECORDS:
         is_inside = item->n >= 1 && item->n <= CAPACITY && item->first <= CAPACITY - item->n;
         return is_inside && item->region == 3 && item->bytes == item->n * RECORD_BYTES ? STELE_OK : STELE_E_DAMAGED;
