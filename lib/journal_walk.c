@@ -23,8 +23,8 @@ static int check_item(const struct stele_layout *layout, const struct stele_entr
     if (item->flags & ~STELE_ITEM_OPTIONAL)
         return stele_fail(STELE_E_VERSION, "journal entry %" PRIu64 ": item flags %#x need a newer stele",
                           head->sequence, item->flags);
-    bool is_of_none = item->type == STELE_ITEM_COUNT || (item->type >= STELE_ITEM_USER && item->type <= STELE_ITEM_TIME);
-    if (is_of_none && item->region != 0)
+    bool is_of_caller = item->type >= STELE_ITEM_USER && item->type <= STELE_ITEM_TIME;
+    if ((item->type == STELE_ITEM_COUNT || is_of_caller) && item->region != 0)
         return cannot_be(head, "an item's region");
     switch (item->type) {
     case STELE_ITEM_COUNT:

@@ -20,7 +20,8 @@ static const struct stele_reading *reading_of(const struct stele *store)
 static int take_header(struct stele *store, struct stele_reading *reading, const struct stele_superblock *superblock)
 {
     if (!stele_is_zero(superblock->slot.superseded_by, sizeof(superblock->slot.superseded_by)))
-        return stele_fail(STELE_E_STALE, "%s was rewritten into a new file, which has its name; open that one", store->path);
+        return stele_fail(STELE_E_STALE, "%s was rewritten into a new file, which has its name; open that one",
+                          store->path);
     reading->layout_version = superblock->slot.layout_version;
     stele_handle_set_superblock(store, superblock);
     return STELE_OK;

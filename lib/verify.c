@@ -199,8 +199,8 @@ static int report_rest(struct verify *verify, uint64_t block, uint64_t end_block
     if (rc || stat.bytes > stele_word_offset(&verify->layout, block))
         return rc;
     uint64_t first = stele_block_first(&verify->layout, block);
-    struct look look = { .damage = STELE_DAMAGE_CUT,
-                         .record_count = stele_min(stele_block_first(&verify->layout, end_block), verify->count) - first };
+    uint64_t end = stele_min(stele_block_first(&verify->layout, end_block), verify->count);
+    struct look look = { .damage = STELE_DAMAGE_CUT, .record_count = end - first };
     verify->report.block_count += end_block - block;
     verify->report.record_count += look.record_count;
     rc = report_damage(verify, block, &look);
