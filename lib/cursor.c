@@ -24,13 +24,11 @@ int stele_cursor_open(struct stele *store, uint64_t first_index, uint64_t record
         return rc;
     const struct stele_reading *reading;
     rc = stele_reader_current(store, &reading);
+    bool is_open_ended = record_count == UINT64_MAX;
+    if (!rc)
+        rc = stele_reader_check_range(store, reading, first_index, is_open_ended ? 0 : record_count);
     if (rc)
         return rc;
-    uint64_t count = stele_reader_count(store, reading);
-    bool is_open_ended = record_count == UINT64_MAX;
-    if (first_index > count || (!is_open_ended && record_count > count - first_index))
-        return stele_fail(STELE_E_RANGE, "%s: records %" PRIu64 " and %" PRIu64 " more: there are %" PRIu64,
-                          store->path, first_index, record_count, count);
     const struct stele_layout *layout = &store->fixed;
     struct stele_cursor *cursor = calloc(1, sizeof(*cursor));
     if (cursor) {

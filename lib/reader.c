@@ -175,6 +175,16 @@ static int out_of_range(const struct stele *store, uint64_t index, uint64_t coun
                       count);
 }
 
+int stele_reader_check_range(const struct stele *store, const struct stele_reading *reading, uint64_t first_index,
+                             uint64_t record_count)
+{
+    uint64_t count = stele_reader_count(store, reading);
+    if (first_index <= count && record_count <= count - first_index)
+        return STELE_OK;
+    return stele_fail(STELE_E_RANGE, "%s: %" PRIu64 " records from %" PRIu64 " on do not all exist: there are %" PRIu64,
+                      store->path, record_count, first_index, count);
+}
+
 struct wait {
     uint64_t started_us, moved_us, progress;
     unsigned spins;

@@ -33,6 +33,14 @@ const struct stele_replay *stele_reader_overlay(const struct stele_reading *read
 uint64_t stele_reader_count(const struct stele *store, const struct stele_reading *reading);
 
 /*
+ * Check that @record_count records from @first_index on exist, as @reading sees it.
+ *
+ * Errors:  STELE_E_RANGE
+ */
+int stele_reader_check_range(const struct stele *store, const struct stele_reading *reading, uint64_t first_index,
+                             uint64_t record_count);
+
+/*
  * Copy record @index to @out.
  *
  * Errors:  STELE_E_RANGE; STELE_E_BUSY a writer stopped while storing it; STELE_E_TRUNCATED, STELE_E_IO

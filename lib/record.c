@@ -43,14 +43,10 @@ int stele_read(struct stele *store, uint64_t first_index, size_t record_count, v
         return rc;
     const struct stele_reading *reading;
     rc = stele_reader_current(store, &reading);
-    if (rc)
-        return rc;
-    uint64_t count = stele_reader_count(store, reading);
     /* Before anything is copied: a range that does not exist leaves the output untouched. */
-    if (first_index > count || record_count > count - first_index)
-        return stele_fail(STELE_E_RANGE, "%s: records %" PRIu64 " to %" PRIu64 ": there are %" PRIu64, store->path,
-                          first_index, first_index + record_count, count);
-    return stele_reader_copy_range(store, first_index, record_count, out_records);
+    if (!rc)
+        rc = stele_reader_check_range(store, reading, first_index, record_count);
+    return rc ? rc : stele_reader_copy_range(store, first_index, record_count, out_records);
 }
 
 uint64_t stele_count(const struct stele *store)

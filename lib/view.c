@@ -73,10 +73,9 @@ int stele_view_open(struct stele *store, uint64_t first_index, uint64_t record_c
     /* Version and session before the count: what changes afterwards is a change. */
     struct hidden hidden = { .store = word_of(store), .version = stele_load_acquire(&words->version.word),
                              .session = reading ? reading->session : stele_load_acquire(&words->session.word) };
-    uint64_t count = stele_reader_count(store, reading);
-    if (first_index > count || record_count > count - first_index)
-        return stele_fail(STELE_E_RANGE, "%s: records %" PRIu64 " and %" PRIu64 " more: there are %" PRIu64,
-                          store->path, first_index, record_count, count);
+    rc = stele_reader_check_range(store, reading, first_index, record_count);
+    if (rc)
+        return rc;
     if (is_hidden(stele_reader_overlay(reading), first_index, record_count))
         return stele_fail(STELE_E_CONFLICT, "%s: records of the range are still in the journal of a writer that died; "
                           "use stele_get, or stele recover", store->path);
