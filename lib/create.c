@@ -41,12 +41,13 @@ int stele_create_fill(const struct stele_os_file *file, const struct stele_layou
 {
     uint32_t schema_bytes;
     const uint8_t *encoded = stele_schema_encoded(schema, &schema_bytes);
-    /* Disk first: a full one is found before anything is written. */
-    int rc = stele_os_allocate(file, 0, layout->live_offset + layout->live_bytes);
+    /* Disk first, the largest part before all: a full one is found, and its size told, before anything is written. */
+    int rc = is_sparse ? STELE_OK : stele_os_allocate(file, layout->records_offset,
+                                                      layout->file_bytes - layout->records_offset);
     if (!rc)
         rc = stele_os_allocate(file, layout->journal_offset, layout->journal_bytes);
-    if (!rc && !is_sparse)
-        rc = stele_os_allocate(file, layout->records_offset, layout->file_bytes - layout->records_offset);
+    if (!rc)
+        rc = stele_os_allocate(file, 0, layout->live_offset + layout->live_bytes);
     if (!rc)
         rc = stele_os_set_bytes(file, layout->file_bytes);
     if (!rc)
