@@ -35,7 +35,4 @@ bool stele_guard_copy(void *out, const void *shared, size_t byte_count);
 int stele_guard_watch(void *base, size_t byte_count, bool is_writable, uint64_t **out_is_cut);
 void stele_guard_unwatch(uint64_t *is_cut);
 
-/* Run @work(@context), which reads maps; false if a page could not be read. It must hold no lock and own nothing. */
-bool stele_guard_run(void (*work)(void *context), void *context);
-
 #endif

@@ -227,20 +227,3 @@ bool stele_guard_copy(void *out, const void *shared, size_t byte_count)
     innermost = frame.outer;
     return true;
 }
-
-bool stele_guard_run(void (*work)(void *context), void *context)
-{
-    struct frame frame;
-
-    frame.first = 0;
-    frame.last = UINTPTR_MAX;
-    frame.outer = innermost;
-    if (__builtin_setjmp(frame.resume))
-        return false;
-    innermost = &frame;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    work(context);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    innermost = frame.outer;
-    return true;
-}

@@ -29,7 +29,7 @@ struct stele_os_file {
 struct stele_os_stat {
     uint64_t bytes;
     uint64_t disk_bytes; /* allocated */
-    uint64_t device, inode, links;
+    uint64_t links; /* names it has */
 };
 
 /* A file that is being made and has no final name yet. */
@@ -52,8 +52,6 @@ struct stele_os_draft {
 int stele_os_open(const char *path, bool is_writable, struct stele_os_file *out);
 void stele_os_close(struct stele_os_file *file); /* safe twice, and on a zeroed struct; gives locks back */
 int stele_os_stat(const struct stele_os_file *file, struct stele_os_stat *out);
-/* Whether @path still leads to @file. */
-int stele_os_is_at(const struct stele_os_file *file, const char *path, bool *out_is_there);
 
 /*
  * Look whether @path is free, before work is put into a draft for it; publishing is the judge.
@@ -151,7 +149,6 @@ void stele_os_sleep_us(uint64_t us);
 void stele_os_yield(void);
 int stele_os_random(void *out, size_t byte_count);
 uint64_t stele_os_process_id(void);
-uint64_t stele_os_thread_id(void); /* of the calling thread; never 0, not reused while it lives */
 /* How often this process is the child of one that had stele files open: a handle of the parent is dead in it. */
 extern uint64_t stele_os_forks; /* what the next function loads; atomic */
 static inline uint64_t stele_os_fork_count(void) { return __atomic_load_n(&stele_os_forks, __ATOMIC_RELAXED); }

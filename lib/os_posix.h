@@ -45,8 +45,6 @@ void stele_os_lock_detach(struct stele_os_file *file);
 
 /* Have fork() close lock descriptors in the child, from now on. Idempotent. */
 void stele_os_watch_forks(void);
-/* A child's thread is a new one. Called in the child of a fork. */
-void stele_os_thread_forget(void);
 
 /* Learn RLIMIT_FSIZE anew (see os_posix_bytes.c). */
 void stele_os_size_limit_refresh(void);

@@ -43,7 +43,6 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
-    stele_os_thread_forget();
     if (registry_count > 0)
         __atomic_fetch_add(&stele_os_forks, 1, __ATOMIC_RELAXED);
     for (size_t i = 0; i < registry_count; i++)

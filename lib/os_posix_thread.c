@@ -105,22 +105,6 @@ uint64_t stele_os_process_id(void)
     return (uint64_t)getpid();
 }
 
-static _Thread_local uint64_t own_thread_id; /* 0: not asked for yet */
-
-uint64_t stele_os_thread_id(void)
-{
-    if (!own_thread_id) {
-        stele_os_watch_forks();
-        own_thread_id = (uint64_t)syscall(SYS_gettid);
-    }
-    return own_thread_id;
-}
-
-void stele_os_thread_forget(void)
-{
-    own_thread_id = 0;
-}
-
 void stele_os_wake(const uint64_t *word)
 {
     /* The machine is little-endian: the low half stands first. Not private: the word is shared with

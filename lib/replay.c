@@ -11,7 +11,6 @@ void stele_replay_init(struct stele_replay *replay, const struct stele_layout *l
         .records = { .stride = layout->record_bytes },
         .words = { .stride = sizeof(uint64_t) },
         .count = slot->count,
-        .count_high = slot->count,
         .sequence = slot->sequence,
         .chain = slot->chain,
         .first_place = slot->ring_head,
@@ -59,7 +58,6 @@ static int add_item(struct stele_replay *replay, const struct stele_walk_entry *
     case STELE_ITEM_COUNT:
         rc = item->first < replay->count ? put_cut(replay, sequence, item->first) : STELE_OK;
         replay->count = item->n;
-        replay->count_high = stele_max(replay->count_high, item->n);
         break;
     case STELE_ITEM_RECORDS:
         rc = replay->is_brief ? STELE_OK : put_run(&replay->records, item, place, sequence);

@@ -37,7 +37,6 @@ struct stele_replay {
     struct stele_cut *cuts;
     size_t cut_count, cut_room;
     uint64_t count;      /* of records, afterwards */
-    uint64_t count_high; /* highest on the way */
     uint64_t sequence, chain;
     uint64_t first_place, tail; /* ring; tail == first_place where nothing was found */
     uint64_t entry_count;

@@ -138,40 +138,6 @@ __attribute__((noinline)) static void touch(const unsigned char *page)
     seen = *(const volatile unsigned char *)page;
 }
 
-static void sum_map(void *context)
-{
-    uint64_t *sum = context;
-
-    for (size_t page = 0; page < PAGE_COUNT; page++)
-        *sum += *(volatile unsigned char *)(map + page * page_bytes);
-}
-
-static void copy_inside_run(void *context)
-{
-    unsigned char byte;
-    bool *copied = context;
-
-    *copied = stele_guard_copy(&byte, map + 7 * page_bytes, 1);
-    /* The frame of the run serves again after that of the copy is gone. */
-    touch(map + 7 * page_bytes);
-}
-
-static void run_ends_with_a_code_where_pages_are_gone(void **state)
-{
-    uint64_t sum = 0;
-    bool copied = true;
-
-    take_signal_back();
-    assert_true(stele_guard_run(sum_map, &sum));
-    assert_int_equal(sum, PAGE_COUNT * (PAGE_COUNT + 1) / 2);
-    cut_to_pages(3);
-    assert_false(stele_guard_run(sum_map, &sum));
-    assert_false(stele_guard_run(copy_inside_run, &copied));
-    assert_false(copied);
-    cut_to_pages(PAGE_COUNT);
-    assert_true(stele_guard_run(sum_map, &sum));
-}
-
 static void *copy_in_a_thread(void *context)
 {
     unsigned char byte;
@@ -448,7 +414,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(copy_ends_with_a_code_where_pages_are_gone, make_map, drop_map),
         cmocka_unit_test_setup_teardown(guard_works_again_after_a_thousand_faults, make_map, drop_map),
-        cmocka_unit_test_setup_teardown(run_ends_with_a_code_where_pages_are_gone, make_map, drop_map),
         cmocka_unit_test_setup_teardown(threads_fault_side_by_side, make_map, drop_map),
         cmocka_unit_test_setup_teardown(a_cut_page_of_a_watched_map_is_zeros_and_its_owner_is_told, make_map, drop_map),
         cmocka_unit_test_setup_teardown(a_child_of_fork_can_watch_whatever_other_threads_were_doing, make_map, drop_map),

@@ -51,7 +51,7 @@ struct cell {
 
 struct model {
     struct cell records[CAPACITY], words[BLOCKS];
-    uint64_t count, count_high;
+    uint64_t count;
 };
 
 static void model_cut(struct model *model, uint64_t lowest)
@@ -97,7 +97,6 @@ static void an_empty_log_is_the_slot(void **state)
     stele_replay_init(&replay, &layout, &slot, 1);
     assert_ok(stele_replay_finish(&replay, &layout));
     assert_u64(replay.count, 30);
-    assert_u64(replay.count_high, 30);
     assert_u64(replay.sequence, 100);
     assert_u64(replay.entry_count, 0);
     assert_u64(replay.tail, replay.first_place);
@@ -125,7 +124,6 @@ static void random_entry(struct chance *chance, struct model *model, uint64_t se
         model_cut(model, lowest);
     }
     model->count = new_count;
-    model->count_high = stele_max(model->count_high, new_count);
     for (uint64_t runs = chance_below(chance, 4); runs > 0 && new_count; runs--) {
         uint64_t first = chance_below(chance, new_count), n = 1 + chance_below(chance, stele_min(new_count - first, 6));
         add(STELE_ITEM_RECORDS, STELE_REGION_RECORDS, first, n, n * RECORD_BYTES);
@@ -153,7 +151,7 @@ static void random_logs_come_to_what_the_model_says(void **state)
         uint64_t place = 4096, entries = chance_below(&chance, 12);
         begin_log(chance_below(&chance, CAPACITY + 1));
         memset(&model, 0, sizeof(model));
-        model.count = model.count_high = slot.count;
+        model.count = slot.count;
         stele_replay_init(&replay, &layout, &slot, 1);
         for (uint64_t i = 0; i < entries; i++) {
             random_entry(&chance, &model, 101 + i, place);
@@ -167,7 +165,6 @@ static void random_logs_come_to_what_the_model_says(void **state)
         /* What lies above the last count is gone. */
         model_cut(&model, model.count);
         assert_u64(replay.count, model.count);
-        assert_u64(replay.count_high, model.count_high);
         assert_u64(replay.sequence, 100 + entries);
         assert_u64(replay.entry_count, entries);
         assert_u64(replay.foreign_count, entries - (entries + 2) / 3);
