@@ -1,5 +1,5 @@
 /*
- * What stele needs of an operating system. Bodies: os_posix.c; others mirror it function by function.
+ * What stele needs of an operating system. Bodies: os_posix*.c and os_win32*.c, twins function by function.
  *
  * A file here is one regular file with three descriptors' worth of state: reading and storing, durable journal
  * writes, and locks (a descriptor that is never mapped). Offsets are uint64_t, memory lengths size_t. Every
@@ -91,21 +91,34 @@ int stele_os_write(const struct stele_os_file *file, uint64_t offset, const void
 int stele_os_write_durable(const struct stele_os_file *file, uint64_t offset, const void *bytes,
                            size_t byte_count);
 /*
+ * Whether views agree with views only: bytes that anybody maps must then be read, stored and zeroed through views,
+ * and each view that was stored through must be flushed before a sync.
+ */
+bool stele_os_needs_views(void);
+/*
  * Put @byte_count bytes at @offset so that every view sees them; @view is where this process has that offset
- * mapped writably, NULL where records are mapped read-only.
+ * mapped writably, NULL where records are mapped read-only, which a system that needs views refuses.
  *
  * Errors:  STELE_E_FULL, STELE_E_IO: a code, never a fault; some of the bytes may be stored
  */
 int stele_os_store(const struct stele_os_file *file, uint64_t offset, const void *bytes, size_t byte_count,
                    void *view);
-/* Make a stretch inside the file read as zeros by the cheapest means; views see it. @is_sparse: leave a hole. */
+/*
+ * Make a stretch inside the file read as zeros by the cheapest means; views see it. @is_sparse: leave a hole. On a
+ * system that needs views: of bytes that nobody has mapped.
+ */
 int stele_os_zero(const struct stele_os_file *file, uint64_t offset, uint64_t byte_count, bool is_sparse);
-/* Make everything stored so far durable, and the file's size. */
+/* Make everything written and stored so far durable, views that were flushed too, and the file's size. */
 int stele_os_sync(const struct stele_os_file *file);
 /* Allocate disk for real; the file grows to at least offset + byte_count. Errors: STELE_E_FULL, nothing kept */
 int stele_os_allocate(const struct stele_os_file *file, uint64_t offset, uint64_t byte_count);
 /* Set the size of a file that nobody has mapped, or raise it. */
 int stele_os_set_bytes(const struct stele_os_file *file, uint64_t bytes);
+/*
+ * Find the first byte from @offset on that may be other than zero: *@out_offset, the end of the file where there is
+ * none. A system that does not know its holes says @offset. Errors: STELE_E_IO
+ */
+int stele_os_next_data(const struct stele_os_file *file, uint64_t offset, uint64_t *out_offset);
 /* Say that a stretch will be read soon. Never fails. */
 void stele_os_will_need(const struct stele_os_file *file, uint64_t offset, uint64_t byte_count);
 /* Start writing a stretch that was stored, so that a later sync finds less to do. No promise, takes no error away. */
@@ -128,6 +141,10 @@ int stele_os_map(const struct stele_os_file *file, uint64_t offset, size_t byte_
 void stele_os_unmap(void *address, size_t byte_count);
 /* Fault all pages of a writable map in now. Errors: STELE_E_FULL, STELE_E_IO instead of a fault later */
 int stele_os_populate(void *address, size_t byte_count);
+/* Hand what was stored through a map over, so that the next sync makes it durable. Errors: STELE_E_FULL, _IO */
+int stele_os_flush(void *address, size_t byte_count);
+/* Have each access to a map fault from now on, until it is unmapped: for builds that look for wrong ones. */
+void stele_os_forbid(void *address, size_t byte_count);
 
 /* ---- locks: W the writer, P present for writing (protocol: lib/DESIGN.md, Locks) ---- */
 /* In a child of the process that opened @file each of them is STELE_E_STALE, and unlocking does nothing. */

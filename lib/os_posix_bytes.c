@@ -246,6 +246,12 @@ out:
     return system_code ? fail_to_write(system_code, at) : STELE_OK;
 }
 
+bool stele_os_needs_views(void)
+{
+    /* Where file I/O and maps disagree, as on FUSE with direct I/O, the file system counts as a network. */
+    return false;
+}
+
 int stele_os_store(const struct stele_os_file *file, uint64_t offset, const void *bytes, size_t byte_count,
                    void *view)
 {
@@ -402,6 +408,25 @@ int stele_os_set_bytes(const struct stele_os_file *file, uint64_t bytes)
     return system_code ? fail_to_write(system_code, bytes) : STELE_OK;
 }
 
+int stele_os_next_data(const struct stele_os_file *file, uint64_t offset, uint64_t *out_offset)
+{
+    struct stele_os_stat status = { 0 };
+    off_t found = lseek(stele_os_descriptor(file), (off_t)offset, SEEK_DATA);
+    int system_code = errno;
+    int rc = STELE_OK;
+
+    if (found >= 0) {
+        *out_offset = (uint64_t)found;
+        return STELE_OK;
+    }
+    /* ENXIO: no data behind it; anything else: a file system that does not say. */
+    if (system_code == ENXIO)
+        rc = stele_os_stat(file, &status);
+    if (!rc)
+        *out_offset = stele_max(offset, status.bytes);
+    return rc;
+}
+
 void stele_os_will_need(const struct stele_os_file *file, uint64_t offset, uint64_t byte_count)
 {
     if (is_inside(offset, byte_count))
@@ -490,4 +515,17 @@ int stele_os_populate(void *address, size_t byte_count)
             "cut, or the medium fails; make room, then verify");
     return stele_fail_system(errno == ENOMEM ? STELE_E_NOMEM : STELE_E_IO, errno,
                              "pages of the store cannot be made writable");
+}
+
+int stele_os_flush(void *address, size_t byte_count)
+{
+    /* The page cache is one: the sync of the file knows of every store. */
+    (void)address;
+    (void)byte_count;
+    return STELE_OK;
+}
+
+void stele_os_forbid(void *address, size_t byte_count)
+{
+    (void)mprotect(address, byte_count, PROT_NONE);
 }
