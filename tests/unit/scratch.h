@@ -1,27 +1,21 @@
 /*
- * Scratch: what the suites of the store share: a folder of their own, small stores, chance, children.
- *
- * Checks in children are REQUIRE; cmocka's own would go on there with its other tests.
+ * Scratch: what the suites of the store share: a folder of their own, small stores, chance.
  */
 #ifndef SCRATCH_H
 #define SCRATCH_H
 
 #include "error.h"
 #include "superblock.h"
+#include "system.h"
 
 #include "stele.h"
 
-#include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -29,15 +23,6 @@
 enum { KIB = 1024, MIB = 1024 * 1024 };
 
 #define COUNT_OF(list) (sizeof(list) / sizeof((list)[0]))
-
-#define REQUIRE(condition)                                                                                   \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            fprintf(stderr, "%s:%d: not so: %s (last error: %s)\n", __FILE__, __LINE__, #condition,          \
-                    stele_last_error()->text);                                                               \
-            _exit(1);                                                                                        \
-        }                                                                                                    \
-    } while (0)
 
 /* What a call of the library is to return, with the library's own sentence where it does not. */
 #define assert_code(call, code)                                                                              \
@@ -61,13 +46,13 @@ enum { KIB = 1024, MIB = 1024 * 1024 };
 
 /* ---- the folder ---- */
 
-static char scratch_folder[64];
-static char scratch_path[96]; /* a file in the folder; not made yet */
+static char scratch_folder[64] CARRIED;
+static char scratch_path[96] CARRIED; /* a file in the folder; not made yet */
 
 static inline int scratch_make_in(const char *where)
 {
     snprintf(scratch_folder, sizeof(scratch_folder), "%s/unit-XXXXXX", where);
-    if (!mkdtemp(scratch_folder))
+    if (!system_make_folder(scratch_folder))
         return -1;
     snprintf(scratch_path, sizeof(scratch_path), "%s/a.stele", scratch_folder);
     return 0;
@@ -75,25 +60,19 @@ static inline int scratch_make_in(const char *where)
 
 static inline int scratch_make(void **state)
 {
-    const char *where = getenv("TMPDIR");
-
-    return scratch_make_in(where && strlen(where) < 40 ? where : "/tmp");
+    return scratch_make_in(system_place());
 }
 
 /* In memory where the system has such a place: for suites of very many syncs. */
 static inline int scratch_make_fast(void **state)
 {
-    return access("/dev/shm", W_OK) == 0 ? scratch_make_in("/dev/shm") : scratch_make(state);
-}
-
-static inline int scratch_drop_entry(const char *name, const struct stat *status, int type, struct FTW *place)
-{
-    return remove(name);
+    return system_fast_place() ? scratch_make_in(system_fast_place()) : scratch_make(state);
 }
 
 static inline int scratch_drop(void **state)
 {
-    return nftw(scratch_folder, scratch_drop_entry, 8, FTW_DEPTH | FTW_PHYS);
+    system_drop_folder(scratch_folder);
+    return 0;
 }
 
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_drop)
@@ -111,70 +90,101 @@ static inline const char *scratch_name(const char *name)
 
 /* ---- bytes of files ---- */
 
-static inline void peek(const char *path, uint64_t offset, void *out, size_t byte_count)
+static inline FILE *file_at(const char *path, const char *mode, uint64_t offset)
 {
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    FILE *file = fopen(path, mode);
 
-    REQUIRE(descriptor >= 0);
-    REQUIRE(pread(descriptor, out, byte_count, (off_t)offset) == (ssize_t)byte_count);
-    close(descriptor);
+    REQUIRE(file && fseeko(file, (off_t)offset, SEEK_SET) == 0);
+    return file;
 }
 
+static inline void peek(const char *path, uint64_t offset, void *out, size_t byte_count)
+{
+    FILE *file = file_at(path, "rb", offset);
+
+    REQUIRE(fread(out, 1, byte_count, file) == byte_count);
+    fclose(file);
+}
+
+static inline bool is_file(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+
+    if (file)
+        fclose(file);
+    return file != NULL;
+}
+
+/* What is not there is made. */
 static inline void poke(const char *path, uint64_t offset, const void *bytes, size_t byte_count)
 {
-    int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    FILE *file = file_at(path, is_file(path) ? "r+b" : "w+b", offset);
 
-    REQUIRE(descriptor >= 0);
-    REQUIRE(pwrite(descriptor, bytes, byte_count, (off_t)offset) == (ssize_t)byte_count);
-    close(descriptor);
+    REQUIRE(fwrite(bytes, 1, byte_count, file) == byte_count);
+    REQUIRE(fclose(file) == 0);
 }
 
 static inline uint64_t size_of_file(const char *path)
 {
-    struct stat status;
+    FILE *file = file_at(path, "rb", 0);
+    off_t end;
 
-    REQUIRE(stat(path, &status) == 0);
-    return (uint64_t)status.st_size;
+    REQUIRE(fseeko(file, 0, SEEK_END) == 0);
+    end = ftello(file);
+    fclose(file);
+    return (uint64_t)end;
+}
+
+/* Cut the file, or make it longer by zeros. */
+static inline void set_size_of_file(const char *path, uint64_t bytes)
+{
+    FILE *file = file_at(path, "r+b", 0);
+
+    REQUIRE(ftruncate(fileno(file), (off_t)bytes) == 0);
+    fclose(file);
 }
 
 /* Pages of zeros stay holes. */
 static inline void copy_file(const char *from, const char *to)
 {
     static unsigned char bytes[64 * KIB];
-    int source = open(from, O_RDONLY | O_CLOEXEC), target = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    ssize_t got;
+    FILE *source = file_at(from, "rb", 0), *target = file_at(to, "wb", 0);
+    uint64_t at = 0;
+    size_t got;
 
-    REQUIRE(source >= 0 && target >= 0);
-    for (off_t at = 0; (got = pread(source, bytes, sizeof(bytes), at)) > 0; at += got) {
-        for (ssize_t page = 0; page < got; page += 4096) {
-            size_t n = got - page < 4096 ? (size_t)(got - page) : 4096;
-            if (!stele_is_zero(bytes + page, n))
-                REQUIRE(pwrite(target, bytes + page, n, at + page) == (ssize_t)n);
+    while ((got = fread(bytes, 1, sizeof(bytes), source)) > 0) {
+        for (size_t page = 0; page < got; page += 4096) {
+            size_t n = got - page < 4096 ? got - page : 4096;
+
+            if (stele_is_zero(bytes + page, n))
+                continue;
+            REQUIRE(fseeko(target, (off_t)(at + page), SEEK_SET) == 0);
+            REQUIRE(fwrite(bytes + page, 1, n, target) == n);
         }
+        at += got;
     }
-    REQUIRE(got == 0 && ftruncate(target, (off_t)size_of_file(from)) == 0);
-    close(source);
-    close(target);
+    REQUIRE(!ferror(source) && fflush(target) == 0 && ftruncate(fileno(target), (off_t)at) == 0);
+    fclose(source);
+    fclose(target);
 }
 
 /* A hash of the whole file, to see that nothing changed. */
 static inline uint64_t print_of_file(const char *path)
 {
     static unsigned char bytes[64 * KIB];
+    FILE *file = file_at(path, "rb", 0);
     uint64_t print = 1;
-    ssize_t got;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    size_t got;
 
-    REQUIRE(descriptor >= 0);
-    while ((got = read(descriptor, bytes, sizeof(bytes))) > 0) {
-        for (ssize_t i = 0; i < got; i += 8) {
+    while ((got = fread(bytes, 1, sizeof(bytes), file)) > 0) {
+        for (size_t i = 0; i < got; i += 8) {
             uint64_t word = 0;
-            memcpy(&word, bytes + i, got - i < 8 ? (size_t)(got - i) : 8);
+            memcpy(&word, bytes + i, got - i < 8 ? got - i : 8);
             print = (print ^ word) * UINT64_C(0x9e3779b97f4a7c15);
             print ^= print >> 29;
         }
     }
-    close(descriptor);
+    fclose(file);
     return print;
 }
 
@@ -322,29 +332,6 @@ static inline struct stele_info info_of(struct stele *store)
 
     assert_ok(stele_info(store, &info));
     return info;
-}
-
-/* ---- children ---- */
-
-/* Exit code of a child that does @work and leaves with 0; -1 if it dies of something else. */
-static inline int exit_of_child(void (*work)(void *context), void *context)
-{
-    static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGABRT };
-    int status = -1;
-    pid_t child;
-
-    fflush(NULL);
-    child = fork();
-    if (child == 0) {
-        /* cmocka catches faults to go on with its next test: not in a child. */
-        for (size_t i = 0; i < COUNT_OF(signals); i++)
-            signal(signals[i], SIG_DFL);
-        alarm(60);
-        work(context);
-        _exit(0);
-    }
-    REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 #endif

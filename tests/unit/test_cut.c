@@ -7,6 +7,8 @@
 #include "guard.h"
 #include "scratch.h"
 
+#include <signal.h>
+
 enum { RECORD_BYTES = 64, COUNT = 4000, LAST = COUNT - 1 };
 enum mode { LIVE_READER, DETACHED_READER, WRITER, IN_TRANSACTION, MODES };
 

@@ -6,6 +6,8 @@
 #include "journal.h"
 #include "scratch.h"
 
+#include <fcntl.h>
+
 enum { ENTRIES_MAX = 16, RANGES_MAX = 64, HARMLESS_ROWS = 9 };
 
 /* ---- stores to spoil ---- */

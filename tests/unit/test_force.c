@@ -7,6 +7,8 @@
 #include "journal.h"
 #include "scratch.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 enum { RECORD_BYTES = 16, COUNT = 100, RING_BYTES = 512 * KIB };

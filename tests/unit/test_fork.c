@@ -4,6 +4,9 @@
  */
 #include "scratch.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <pthread.h>
 #include <sys/mman.h>
 

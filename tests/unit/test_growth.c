@@ -1,6 +1,8 @@
 /* Growth: more capacity in place, at every edge, many times, without disk, and under the eyes of others. */
 #include "scratch.h"
 
+#include <fcntl.h>
+#include <sys/wait.h>
 #include <sys/resource.h>
 
 enum { RECORD_BYTES = 100, PER_BLOCK = 32 };

@@ -6,6 +6,7 @@
 #include "journal.h"
 #include "scratch.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 
 enum { RECORD_BYTES = 64, COUNT = 100, CAPACITY = 200, RING = 16 * KIB, FILE_BYTES_MAX = 8 * MIB,

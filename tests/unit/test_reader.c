@@ -5,6 +5,9 @@
 #include "live.h"
 #include "scratch.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <malloc.h>
 
 #include <sys/syscall.h>

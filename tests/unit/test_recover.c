@@ -9,6 +9,7 @@
 #include "replay.h"
 #include "scratch.h"
 
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>

@@ -1,6 +1,8 @@
 /* Resizing: the same records in a file of another size, in the old one's place; damage, others, and what is kept. */
 #include "scratch.h"
 
+#include <sys/stat.h>
+
 enum { RECORD_BYTES = 100, COUNT = 200 };
 
 static uint8_t records[COUNT * RECORD_BYTES], out[COUNT * RECORD_BYTES];

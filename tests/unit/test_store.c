@@ -4,6 +4,9 @@
  */
 #include "scratch.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>

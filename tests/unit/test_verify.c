@@ -6,6 +6,8 @@
 #include "scratch.h"
 #include "sums.h"
 
+#include <signal.h>
+#include <sys/wait.h>
 #include <sys/prctl.h>
 
 enum { RECORD_BYTES = 64, COUNT = 1000, PER_BLOCK = 64, RING_BYTES = 64 * KIB };

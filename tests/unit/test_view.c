@@ -1,6 +1,7 @@
 /* Views: the records in the map itself, what they tell of changes, and where they are refused. */
 #include "scratch.h"
 
+#include <signal.h>
 #include <sys/mman.h>
 
 enum { RECORD_BYTES = 100, COUNT = 200 };
