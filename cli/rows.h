@@ -76,7 +76,7 @@ int rows_skip(struct rows *rows);
 
 /* For the bodies in rows_table.c, rows_ndjson.c and rows_raw.c. */
 int rows_refuse(struct rows *rows, struct input_place place, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(STELE_PRINTF, 3, 4)));
 /* Refuse the row because of element @element_index of field @field_index: @error. */
 int rows_refuse_value(struct rows *rows, struct input_place place, size_t field_index, uint64_t element_index,
                       const char *error);

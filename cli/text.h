@@ -18,7 +18,7 @@ struct text {
 void text_add(struct text *text, const void *bytes, size_t byte_count);
 void text_add_char(struct text *text, char c);
 void text_add_string(struct text *text, const char *string);
-void text_add_format(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_add_format(struct text *text, const char *format, ...) __attribute__((format(STELE_PRINTF, 2, 3)));
 /* Add @bytes as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
 void text_add_json(struct text *text, const char *bytes, size_t byte_count);
 /* Add @bytes as a CSV cell: quoted if it holds @separator, a quote, CR or LF, or if @is_quoted says so. */

@@ -92,7 +92,7 @@ static void tidy(char *text)
 }
 
 /* As snprintf, where a cut is fine: a sentence too long is still a sentence. */
-__attribute__((format(printf, 3, 4)))
+__attribute__((format(STELE_PRINTF, 3, 4)))
 static void print(char *out_text, size_t text_bytes, const char *format, ...)
 {
     va_list arguments;
@@ -103,7 +103,7 @@ static void print(char *out_text, size_t text_bytes, const char *format, ...)
     va_end(arguments);
 }
 
-__attribute__((format(printf, 4, 0)))
+__attribute__((format(STELE_PRINTF, 4, 0)))
 static int record_failure(int code, int system_code, uint64_t sequence, const char *format, va_list arguments)
 {
     char text[TEXT_BYTES] = ""; /* not last.text itself: it may be one of the arguments */

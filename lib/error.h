@@ -11,14 +11,14 @@
 #include <inttypes.h>
 
 /* Record @code with the sentence of @format and return @code. */
-int stele_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int stele_fail(int code, const char *format, ...) __attribute__((format(STELE_PRINTF, 2, 3)));
 /* As stele_fail, with the system's code, whose text is added to the sentence. */
-int stele_fail_system(int code, int system_code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int stele_fail_system(int code, int system_code, const char *format, ...) __attribute__((format(STELE_PRINTF, 3, 4)));
 /* Add where in the file the last failure happened. */
 void stele_fail_at(uint64_t file_offset);
 /* Record STELE_E_UNKNOWN for @sequence; @outcome_done: durable all the same. Returns STELE_E_UNKNOWN. */
 int stele_fail_unknown(uint64_t sequence, int outcome_done, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(STELE_PRINTF, 3, 4)));
 /* Put @text before the sentence of the last failure, as "text: sentence". Returns its code. */
 int stele_fail_prefix(const char *text);
 /* Keep and restore the thread's detail around clean-up that may fail itself. */
@@ -27,6 +27,6 @@ void stele_error_restore(const struct stele_error *kept);
 
 enum { STELE_LOG_ERROR = 0, STELE_LOG_WARNING = 1, STELE_LOG_NOTICE = 2 };
 /* Hand a message to the application's log, if it set one. */
-void stele_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void stele_log(int level, const char *format, ...) __attribute__((format(STELE_PRINTF, 2, 3)));
 
 #endif

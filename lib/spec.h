@@ -165,17 +165,17 @@ struct spec_symbol *stele_spec_define(struct stele_spec *spec, enum spec_symbol_
 
 /* Record why the text from @place on cannot be used, unless a failure is recorded. Returns false. */
 bool stele_spec_fail(struct stele_spec *spec, size_t place, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(STELE_PRINTF, 3, 4)));
 /* As stele_spec_fail, for the whole text. */
 bool stele_spec_fail_final(struct stele_spec *spec, int code, size_t place, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+    __attribute__((format(STELE_PRINTF, 4, 5)));
 /* Record @failure again. Returns false. */
 bool stele_spec_fail_again(struct stele_spec *spec, const struct spec_failure *failure);
 /* Take the recorded failure and go on; NULL if it is final. */
 const struct spec_failure *stele_spec_take_failure(struct stele_spec *spec);
 /* A failure for later, not recorded. NULL: no memory. */
 const struct spec_failure *stele_spec_failure(struct stele_spec *spec, size_t place, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(STELE_PRINTF, 3, 4)));
 
 /* ---- tokens (spec_token.c), directives (spec_directive.c), numbers (spec_number.c) --------- */
 

@@ -94,7 +94,7 @@ struct spec_symbol *stele_spec_define(struct stele_spec *spec, enum spec_symbol_
     return symbol;
 }
 
-__attribute__((format(printf, 5, 0)))
+__attribute__((format(STELE_PRINTF, 5, 0)))
 static void fill(struct spec_failure *out, int code, size_t place, bool is_final, const char *format,
                  va_list arguments)
 {

@@ -29,7 +29,7 @@ struct claim {
     uint64_t low_sequence, high_sequence, capacity;
 };
 
-__attribute__((format(printf, 1, 2))) static _Noreturn void refuse(const char *format, ...)
+__attribute__((format(STELE_PRINTF, 1, 2))) static _Noreturn void refuse(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

@@ -47,7 +47,7 @@ struct seen {
     uint64_t refused_line; /* values of this line are refused */
 };
 
-static void note(struct seen *seen, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note(struct seen *seen, const char *format, ...) __attribute__((format(STELE_PRINTF, 2, 3)));
 static void note(struct seen *seen, const char *format, ...)
 {
     va_list arguments;
