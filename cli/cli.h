@@ -5,7 +5,7 @@
  * works through stele.h and returns an exit code. Each message goes to stderr as "stele VERB: sentence";
  * results go to stdout, which main() flushes and checks.
  *
- * Not here: values and fields (value.h), growable text (text.h), JSON output (json_out.h).
+ * Not here: values and fields (value.h), growable text (text.h), JSON output (json_out.h), the system (system.h).
  */
 #ifndef STELE_CLI_H
 #define STELE_CLI_H
@@ -103,16 +103,16 @@ const char *cli_nearest(const char *name, const char *const *words, size_t word_
 
 /* ---- messages: each is one line on stderr, "stele VERB: sentence" --------------------------- */
 
-void cli_message(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cli_message(const struct cli *cli, const char *format, ...) __attribute__((format(STELE_PRINTF, 2, 3)));
 /* As cli_message, unless --quiet. */
-void cli_notice(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cli_notice(const struct cli *cli, const char *format, ...) __attribute__((format(STELE_PRINTF, 2, 3)));
 /* The command line is wrong: message and where to read on. Returns CLI_USAGE. */
-int cli_usage_error(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cli_usage_error(const struct cli *cli, const char *format, ...) __attribute__((format(STELE_PRINTF, 2, 3)));
 /* The system or the file refuses. Returns CLI_REFUSED. */
-int cli_refuse(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cli_refuse(const struct cli *cli, const char *format, ...) __attribute__((format(STELE_PRINTF, 2, 3)));
 /* As cli_refuse, with what the system says about @system_code (errno). */
 int cli_refuse_system(const struct cli *cli, int system_code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(STELE_PRINTF, 3, 4)));
 /*
  * Say that the library returned @code for @path: stele_last_error()'s sentence, with the path before it if
  * it does not begin with it. Returns cli_exit_of(code).
@@ -172,15 +172,4 @@ int cli_close(struct cli *cli, const char *path, struct stele *store, int exit_c
 int cli_tick(void *context, uint64_t done, uint64_t total);
 /* Take the progress line away, before other output and when the work is done; the next tick starts anew. */
 void cli_tick_done(struct cli *cli);
-/* Whether Ctrl-C was pressed. A second Ctrl-C ends the process. */
-bool cli_interrupted(void);
-
-/* ---- the system: terminal.c is its only body ------------------------------------------------- */
-
-void cli_catch_interrupt(void);
-bool cli_stderr_is_terminal(void);
-uint64_t cli_clock_ms(void); /* monotonic */
-/* Read the whole of @path ("-": stdin) to *@out, zero-terminated, caller frees. Returns an errno; EFBIG. */
-int cli_read_file(const char *path, size_t bytes_max, char **out, size_t *out_bytes);
-
 #endif

@@ -1,4 +1,6 @@
 #include "cli.h"
+#include "data_file.h"
+#include "system.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -45,8 +47,12 @@ static int parse_schema(struct cli *cli, const struct arguments *arguments, stru
     int rc = STELE_OK;
 
     if (!arguments->text) {
-        int system_code = cli_read_file(where, HEADER_BYTES_MAX, &content, &content_bytes);
+        int system_code = data_file_whole(where, HEADER_BYTES_MAX, &content, &content_bytes);
 
+        if (system_code == EINTR && cli_interrupted()) {
+            cli_message(cli, "interrupted; nothing was created");
+            return CLI_INTERRUPTED;
+        }
         if (system_code)
             return cli_refuse_system(cli, system_code, "%s: the declarations cannot be read", where);
         text_bytes = strlen(content);

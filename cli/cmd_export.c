@@ -1,5 +1,6 @@
 #include "cli.h"
 #include "data_file.h"
+#include "system.h"
 #include "value.h"
 
 #include <inttypes.h>

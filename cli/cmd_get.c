@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "system.h"
 #include "value.h"
 
 #include <errno.h>
@@ -85,8 +86,9 @@ static int print_record(struct getter *getter, uint64_t index, const void *recor
                     "it, raw gives the bytes", index, getter->line.bytes);
         return CLI_FINDINGS;
     }
+    errno = 0;
     if (fwrite(getter->line.bytes, 1, getter->line.length, stdout) != getter->line.length)
-        getter->cli->output_code = errno;
+        getter->cli->output_code = cli_file_write_code();
     return CLI_DONE;
 }
 

@@ -1,32 +1,28 @@
 #include "data_file.h"
 
+#include "system.h"
+
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 int data_source_open(struct data_source *source, struct cli *cli, const char *path)
 {
-    struct stat status;
+    int code = 0;
 
     memset(source, 0, sizeof *source);
+    source->name = path;
     if (strcmp(path, "-") == 0) {
         source->file = stdin;
         source->name = "standard input";
     } else {
-        source->file = fopen(path, "rb");
-        source->name = path;
+        code = cli_file_open(path, CLI_FILE_READ, &source->file);
     }
-    if (!source->file)
-        return cli_refuse_system(cli, errno, "%s cannot be read", path);
-    if (fstat(fileno(source->file), &status) != 0)
-        return cli_refuse_system(cli, errno, "%s cannot be read", source->name);
-    if (S_ISDIR(status.st_mode))
-        return cli_refuse(cli, "%s is a directory: name a file, or - for standard input", source->name);
-    if (S_ISREG(status.st_mode) && status.st_size > 0)
-        source->total_bytes = (uint64_t)status.st_size;
+    if (code == EISDIR)
+        return cli_refuse(cli, "%s is a directory: name a file, or - for standard input", path);
+    if (code)
+        return cli_refuse_system(cli, code, "%s cannot be read", path);
+    source->total_bytes = cli_file_bytes(source->file);
     return CLI_DONE;
 }
 
@@ -37,62 +33,64 @@ void data_source_close(struct data_source *source)
     source->file = NULL;
 }
 
-/*
- * Ctrl-C is to end a read that waits for a pipe or a keyboard, though elsewhere it lets system calls finish.
- * *@out_action is what restore_restart needs.
- */
-static void suspend_restart(struct sigaction *out_action)
-{
-    struct sigaction action;
-
-    sigaction(SIGINT, NULL, out_action);
-    action = *out_action;
-    action.sa_flags &= ~SA_RESTART;
-    if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN)
-        sigaction(SIGINT, &action, NULL);
-}
-
-static void restore_restart(const struct sigaction *action)
-{
-    /* Once pressed, the next Ctrl-C ends the process: that stays so. */
-    if (!cli_interrupted())
-        sigaction(SIGINT, action, NULL);
-}
-
 int data_source_read(void *context, void *out, size_t capacity_bytes, size_t *out_bytes)
 {
     struct data_source *source = context;
-    struct sigaction action;
+    int code = cli_file_read(source->file, out, capacity_bytes, out_bytes);
 
-    suspend_restart(&action);
-    *out_bytes = cli_interrupted() ? 0 : fread(out, 1, capacity_bytes, source->file);
-    restore_restart(&action);
     if (cli_interrupted())
         return STELE_E_INTERRUPTED;
-    if (*out_bytes < capacity_bytes && ferror(source->file)) {
-        source->system_code = errno;
-        return STELE_E_IO;
+    if (!code)
+        return STELE_OK;
+    source->system_code = code;
+    return STELE_E_IO;
+}
+
+int data_file_whole(const char *path, size_t bytes_max, char **out, size_t *out_bytes)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *file = stdin;
+    size_t bytes = 0, got = 1, room = 4096;
+    char *content = NULL;
+    int code = is_stdin ? 0 : cli_file_open(path, CLI_FILE_READ, &file);
+
+    if (code)
+        return code;
+    content = cli_allocate(room);
+    while (got && !code) {
+        code = cli_file_read(file, content + bytes, room - 1 - bytes, &got);
+        bytes += got;
+        if (!code && bytes > bytes_max)
+            code = EFBIG;
+        if (!code && room - 1 - bytes == 0)
+            content = cli_grow(content, room *= 2);
     }
-    return STELE_OK;
+    if (!is_stdin)
+        fclose(file);
+    if (code) {
+        free(content);
+        return code;
+    }
+    content[bytes] = '\0';
+    *out = content;
+    *out_bytes = bytes;
+    return 0;
 }
 
 /* Regular files that are there already are not overwritten. */
 static int check_free(struct cli *cli, const char *path, bool *out_is_special)
 {
-    struct stat status;
+    enum cli_file_kind kind;
+    int code = cli_file_kind(path, &kind);
 
-    *out_is_special = false;
-    if (stat(path, &status) != 0) {
-        if (errno == ENOENT)
-            return CLI_DONE;
-        return cli_refuse_system(cli, errno, "%s cannot be written", path);
-    }
-    if (S_ISDIR(status.st_mode))
+    *out_is_special = kind == CLI_FILE_SPECIAL;
+    if (code)
+        return cli_refuse_system(cli, code, "%s cannot be written", path);
+    if (kind == CLI_FILE_FOLDER)
         return cli_refuse(cli, "%s is a directory: name a file", path);
-    if (S_ISREG(status.st_mode))
+    if (kind == CLI_FILE_REGULAR)
         return cli_refuse(cli, "%s is there already and is not overwritten: remove it or choose another name",
                           path);
-    *out_is_special = true;
     return CLI_DONE;
 }
 
@@ -100,35 +98,34 @@ static int open_partial(struct data_target *target, struct cli *cli, const char 
 {
     static const char suffix[] = ".partial";
     size_t path_bytes = strlen(path);
+    char *partial_path = cli_allocate(path_bytes + sizeof suffix);
+    int code = 0, rc = CLI_DONE;
 
-    target->partial_path = cli_allocate(path_bytes + sizeof suffix);
-    memcpy(target->partial_path, path, path_bytes);
-    memcpy(target->partial_path + path_bytes, suffix, sizeof suffix);
-    target->file = fopen(target->partial_path, "wbx");
-    if (target->file)
+    memcpy(partial_path, path, path_bytes);
+    memcpy(partial_path + path_bytes, suffix, sizeof suffix);
+    code = cli_file_open(partial_path, CLI_FILE_WRITE_NEW, &target->file);
+    if (!code) {
+        target->partial_path = partial_path;
         return CLI_DONE;
-    if (errno == EEXIST) {
-        int rc =
-            cli_refuse(cli, "%s is in the way: another export is writing it, or was killed: then remove it",
-                       target->partial_path);
-
-        free(target->partial_path);
-        target->partial_path = NULL;
-        return rc;
     }
-    if (errno == ENOENT)
-        return cli_refuse(cli, "%s cannot be written: its directory is not there; make it first", path);
-    return cli_refuse_system(cli, errno, "%s cannot be written: choose another directory", path);
+    if (code == EEXIST)
+        rc = cli_refuse(cli, "%s is in the way: another export is writing it, or was killed: then remove it",
+                        partial_path);
+    else if (code == ENOENT)
+        rc = cli_refuse(cli, "%s cannot be written: its directory is not there; make it first", path);
+    else
+        rc = cli_refuse_system(cli, code, "%s cannot be written: choose another directory", path);
+    free(partial_path);
+    return rc;
 }
 
 int data_target_open(struct data_target *target, struct cli *cli, const char *path)
 {
     bool is_special = false;
-    int rc = CLI_DONE;
+    int rc = CLI_DONE, code = 0;
 
     memset(target, 0, sizeof *target);
-    /* A reader that goes away is an error of the write, not the end of the process. */
-    signal(SIGPIPE, SIG_IGN);
+    cli_outlive_readers();
     if (!path || strcmp(path, "-") == 0) {
         target->file = stdout;
         target->name = "standard output";
@@ -140,47 +137,50 @@ int data_target_open(struct data_target *target, struct cli *cli, const char *pa
         return rc;
     if (!is_special)
         return open_partial(target, cli, path);
-    target->file = fopen(path, "wb");
-    return target->file ? CLI_DONE : cli_refuse_system(cli, errno, "%s cannot be written", path);
+    code = cli_file_open(path, CLI_FILE_WRITE, &target->file);
+    return code ? cli_refuse_system(cli, code, "%s cannot be written", path) : CLI_DONE;
 }
 
 /* A reader that has seen enough is no news. */
-static int write_failed(struct data_target *target, struct cli *cli)
+static int write_failed(struct data_target *target, struct cli *cli, int code)
 {
     int rc = CLI_REFUSED;
 
-    if (errno == EINTR && cli_interrupted())
+    if (code == EINTR && cli_interrupted())
         rc = CLI_INTERRUPTED;
-    else if (errno != EPIPE)
-        rc = cli_refuse_system(cli, errno, "%s cannot be written", target->name);
+    else if (code != EPIPE)
+        rc = cli_refuse_system(cli, code, "%s cannot be written", target->name);
     /* What stdout still holds must not fail again at the end. */
-    if (target->file == stdout && !freopen("/dev/null", "wb", stdout))
-        clearerr(stdout);
+    if (target->file == stdout)
+        cli_stdout_drop();
     return rc;
 }
 
 int data_target_write(struct data_target *target, struct cli *cli, const void *bytes, size_t byte_count)
 {
+    errno = 0;
     if (fwrite(bytes, 1, byte_count, target->file) == byte_count)
         return CLI_DONE;
-    return write_failed(target, cli);
+    return write_failed(target, cli, cli_file_write_code());
 }
 
-/* The name is claimed by an empty file first, so that nothing that came meanwhile is overwritten. */
+/* Close the file, which is whole, and give it its name. */
 static int put_in_place(struct data_target *target, struct cli *cli)
 {
-    FILE *claim = fopen(target->path, "wbx");
+    FILE *file = target->file;
+    int code = 0;
 
-    if (!claim)
-        return cli_refuse_system(cli, errno, "%s cannot be written", target->path);
-    fclose(claim);
-    if (rename(target->partial_path, target->path) != 0) {
-        int rc =
-            cli_refuse_system(cli, errno, "%s cannot be renamed to %s", target->partial_path, target->path);
-
-        remove(target->path);
-        return rc;
-    }
+    /* Some systems do not rename what is open. */
+    target->file = NULL;
+    errno = 0;
+    if (fclose(file) != 0)
+        return cli_refuse_system(cli, cli_file_write_code(), "%s cannot be written", target->name);
+    code = cli_file_rename(target->partial_path, target->path);
+    if (code == EEXIST)
+        return cli_refuse(cli, "%s cannot be written: it came to be there meanwhile; choose another name",
+                          target->path);
+    if (code)
+        return cli_refuse_system(cli, code, "%s cannot be renamed to %s", target->partial_path, target->path);
     free(target->partial_path);
     target->partial_path = NULL;
     return CLI_DONE;
@@ -188,12 +188,15 @@ static int put_in_place(struct data_target *target, struct cli *cli)
 
 int data_target_commit(struct data_target *target, struct cli *cli)
 {
-    int rc = CLI_DONE;
+    int rc = CLI_DONE, code = 0;
 
+    errno = 0;
     if (fflush(target->file) != 0)
-        rc = write_failed(target, cli);
-    if (!rc && target->partial_path && fsync(fileno(target->file)) != 0)
-        rc = cli_refuse_system(cli, errno, "%s cannot be written", target->name);
+        rc = write_failed(target, cli, cli_file_write_code());
+    if (!rc && target->partial_path)
+        code = cli_file_sync(target->file);
+    if (code)
+        rc = cli_refuse_system(cli, code, "%s cannot be written", target->name);
     if (!rc && target->partial_path)
         rc = put_in_place(target, cli);
     data_target_discard(target);
@@ -206,7 +209,7 @@ void data_target_discard(struct data_target *target)
         fclose(target->file);
     target->file = NULL;
     if (target->partial_path)
-        remove(target->partial_path);
+        cli_file_remove(target->partial_path);
     free(target->partial_path);
     target->partial_path = NULL;
 }

@@ -1,7 +1,7 @@
 /*
  * Data files: what import reads and export writes, or standard input and output.
  *
- * The only file here that talks to the system about them.
+ * The only file here that asks the system for them.
  */
 #ifndef STELE_CLI_DATA_FILE_H
 #define STELE_CLI_DATA_FILE_H
@@ -32,6 +32,14 @@ void data_source_close(struct data_source *source); /* safe twice, and on a zero
  * Errors:  STELE_E_INTERRUPTED Ctrl-C; STELE_E_IO source->system_code says why
  */
 int data_source_read(void *context, void *out, size_t capacity_bytes, size_t *out_bytes);
+
+/*
+ * Read the whole of @path, "-" for standard input, to *@out, zero-terminated.
+ *
+ * Errors:  an errno; EFBIG it has more than @bytes_max, EINTR Ctrl-C
+ * Owner:   caller frees *out
+ */
+int data_file_whole(const char *path, size_t bytes_max, char **out, size_t *out_bytes);
 
 /*
  * A file that is there when it is whole: written beside its place as OUT.partial, and renamed. What is no

@@ -15,10 +15,10 @@
 static void print_time(const char *label, uint64_t time_us)
 {
     time_t seconds = (time_t)(time_us / 1000000);
-    struct tm parts = { 0 };
+    const struct tm *parts = time_us ? gmtime(&seconds) : NULL; /* no other thread asks */
     char text[32];
 
-    if (!time_us || !gmtime_r(&seconds, &parts) || !strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts))
+    if (!parts || !strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", parts))
         printf("%-12s-\n", label);
     else
         printf("%-12s%s UTC\n", label, text);

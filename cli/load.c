@@ -1,5 +1,7 @@
 #include "load.h"
 
+#include "system.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

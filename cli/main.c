@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "system.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -55,7 +56,10 @@ static int flush_results(const struct cli *cli, int exit_code)
     errno = 0;
     if (fflush(stdout) == 0 && !is_failed)
         return exit_code;
-    code = code ? code : errno ? errno : EIO;
+    code = code ? code : cli_file_write_code();
+    /* A reader that has seen enough is no news. */
+    if (code == EPIPE)
+        return exit_code ? exit_code : CLI_REFUSED;
     failed = cli_refuse_system(cli, code, "standard output: the results are not complete");
     return exit_code ? exit_code : failed;
 }
@@ -77,10 +81,11 @@ static int run_verb(const struct cli_verb *verb, int word_count, char **words)
 
 int main(int word_count, char **words)
 {
-    const char *name = word_count > 1 ? words[1] : NULL;
+    const char *name = NULL;
     const struct cli_verb *verb = NULL;
 
-    cli_catch_interrupt();
+    words = cli_begin(&word_count, words);
+    name = word_count > 1 ? words[1] : NULL;
     if (!name) {
         fputs("stele: which verb? `stele help` lists them\n", stderr);
         return CLI_USAGE;

@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "system.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -6,13 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-__attribute__((format(printf, 2, 0)))
+__attribute__((format(STELE_PRINTF, 2, 0)))
 static void print_line(const struct cli *cli, const char *format, va_list list, const char *tail)
 {
     fflush(stdout); /* on a terminal results and messages stay in order */
     fprintf(stderr, cli->verb ? "stele %s: " : "stele: ", cli->verb ? cli->verb->name : "");
     vfprintf(stderr, format, list);
     fprintf(stderr, "%s\n", tail);
+    fflush(stderr); /* some systems have it buffered */
 }
 
 void cli_message(const struct cli *cli, const char *format, ...)
@@ -62,7 +64,7 @@ int cli_refuse_system(const struct cli *cli, int system_code, const char *format
     char tail[160];
     va_list list;
 
-    snprintf(tail, sizeof tail, ": %s", strerror(system_code));
+    snprintf(tail, sizeof tail, ": %s", cli_system_text(system_code));
     va_start(list, format);
     print_line(cli, format, list, tail);
     va_end(list);

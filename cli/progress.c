@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "system.h"
 
 #include <inttypes.h>
 #include <stdio.h>

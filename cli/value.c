@@ -219,7 +219,7 @@ static int parse_float(uint32_t type, const char *bytes, size_t byte_count, void
             return STELE_E_USAGE;
         }
         value = read_double(bytes, byte_count, type == STELE_F32);
-        if (isinf(value)) {
+        if (value_is_infinite(value)) {
             snprintf(error, VALUE_ERROR_BYTES, "%s does not fit %s: up to %s", show(bytes, byte_count).text,
                      type_names[type], type == STELE_F32 ? "3.4028235e+38" : "1.7976931348623157e+308");
             return STELE_E_RANGE;

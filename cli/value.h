@@ -19,7 +19,21 @@
 #include "stele.h"
 #include "text.h"
 
+#include <float.h>
+#include <stdbool.h>
+
 #define VALUE_ERROR_BYTES 256
+
+/* isnan and isinf are macros that some compilers warn about for what they do to other types. */
+static inline bool value_is_a_nan(double value)
+{
+    return value != value;
+}
+
+static inline bool value_is_infinite(double value)
+{
+    return value > DBL_MAX || value < -DBL_MAX;
+}
 
 /* Elements of @field: 1 without dimensions. */
 uint64_t value_element_count(const struct stele_field *field);

@@ -108,9 +108,9 @@ static void print_float(uint32_t type, const unsigned char *from, enum value_for
     const char *quote = form == VALUE_JSON ? "\"" : "";
     char scientific[40];
 
-    if (isnan(value)) {
+    if (value_is_a_nan(value)) {
         text_add_format(out, "%sNaN%s", quote, quote);
-    } else if (isinf(value)) {
+    } else if (value_is_infinite(value)) {
         text_add_format(out, "%s%sInfinity%s", quote, value < 0 ? "-" : "", quote);
     } else {
         print_shortest(scientific, sizeof scientific, type, value);
@@ -183,7 +183,7 @@ bool value_is_nan(const struct stele_schema *schema, size_t field_index, uint64_
     const struct stele_field *field = stele_schema_field(schema, field_index);
 
     return (field->type == STELE_F32 || field->type == STELE_F64) &&
-           isnan(read_float(field->type, element_at(field, element_index, record)));
+           value_is_a_nan(read_float(field->type, element_at(field, element_index, record)));
 }
 
 int value_print(const struct stele_schema *schema, size_t field_index, uint64_t element_index,
