@@ -4,10 +4,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #define SECONDS_MAX 60
@@ -27,9 +32,9 @@ static int drop_entry(const char *name, const struct stat *status, int type, str
     return remove(name);
 }
 
-void system_drop_folder(const char *folder)
+bool system_drop_folder(const char *folder)
 {
-    REQUIRE(nftw(folder, drop_entry, 8, FTW_DEPTH | FTW_PHYS) == 0);
+    return nftw(folder, drop_entry, 8, FTW_DEPTH | FTW_PHYS) == 0;
 }
 
 const char *system_place(void)
@@ -42,6 +47,138 @@ const char *system_place(void)
 const char *system_fast_place(void)
 {
     return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NULL;
+}
+
+/* ---- files, memory, faults ---- */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HAS_SHADOW 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_SHADOW 1
+#endif
+#endif
+#ifndef HAS_SHADOW
+#define HAS_SHADOW 0
+#endif
+
+bool system_link(const char *path, const char *second)
+{
+    return link(path, second) == 0;
+}
+
+bool system_limit_file_bytes(uint64_t bytes)
+{
+    struct rlimit limit;
+
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? (rlim_t)bytes : limit.rlim_max;
+    return setrlimit(RLIMIT_FSIZE, &limit) == 0;
+}
+
+bool system_limit_memory(uint64_t more_bytes)
+{
+    const char *variant = getenv("STELE_VARIANT");
+    unsigned long pages = 0;
+    FILE *sizes;
+    struct rlimit limit;
+
+    if (HAS_SHADOW || (variant && strcmp(variant, "valgrind") == 0))
+        return false;
+    sizes = fopen("/proc/self/statm", "re");
+    REQUIRE(sizes && fscanf(sizes, "%lu", &pages) == 1);
+    fclose(sizes);
+    limit.rlim_max = limit.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (rlim_t)more_bytes;
+    return setrlimit(RLIMIT_AS, &limit) == 0;
+}
+
+/* A sanitizer keeps what was freed for a while, so it is asked what is in use; so is the C library. */
+size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
+
+uint64_t system_heap_bytes(void)
+{
+    if (__sanitizer_get_current_allocated_bytes)
+        return __sanitizer_get_current_allocated_bytes();
+    return mallinfo2().uordblks;
+}
+
+uint64_t system_peak_bytes(void)
+{
+    struct rusage usage;
+
+    REQUIRE(getrusage(RUSAGE_SELF, &usage) == 0);
+    return (uint64_t)usage.ru_maxrss * 1024;
+}
+
+/* A page of a file that has none raises the same signal. */
+bool system_break_page(void *address)
+{
+    int empty = memfd_create("empty", MFD_CLOEXEC);
+    void *page;
+
+    REQUIRE(empty >= 0);
+    page = mmap(address, 4096, PROT_READ, MAP_SHARED | MAP_FIXED, empty, 0);
+    close(empty);
+    return page == address;
+}
+
+static struct sigaction faults;
+
+void system_note_faults(void)
+{
+    REQUIRE(sigaction(SIGBUS, NULL, &faults) == 0);
+}
+
+void system_return_faults(void)
+{
+    REQUIRE(sigaction(SIGBUS, &faults, NULL) == 0);
+}
+
+bool system_add_folder(const char *path)
+{
+    return mkdir(path, 0700) == 0;
+}
+
+bool system_add_link(const char *target, const char *path)
+{
+    return symlink(target, path) == 0;
+}
+
+bool system_add_fifo(const char *path)
+{
+    return mkfifo(path, 0600) == 0;
+}
+
+bool system_add_socket(const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int descriptor = socket(AF_UNIX, SOCK_STREAM, 0);
+    bool is_there;
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    is_there = bind(descriptor, (const struct sockaddr *)&address, sizeof(address)) == 0;
+    close(descriptor);
+    return is_there;
+}
+
+const char *system_device(void)
+{
+    return "/dev/null";
+}
+
+bool system_cut(const char *path, uint64_t bytes)
+{
+    REQUIRE(truncate(path, (off_t)bytes) == 0);
+    return true;
+}
+
+size_t system_handle_count(void)
+{
+    size_t count = 0;
+
+    for (int descriptor = 0; descriptor < 256; descriptor++)
+        count += fcntl(descriptor, F_GETFD) >= 0;
+    return count;
 }
 
 /* ---- children ---- */

@@ -71,8 +71,7 @@ static inline int scratch_make_fast(void **state)
 
 static inline int scratch_drop(void **state)
 {
-    system_drop_folder(scratch_folder);
-    return 0;
+    return system_drop_folder(scratch_folder) ? 0 : -1;
 }
 
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_drop)

@@ -37,9 +37,45 @@
 
 /* Make a folder; @name ends in XXXXXX, which is replaced. */
 bool system_make_folder(char *name);
-void system_drop_folder(const char *folder); /* with all that is in it */
+bool system_drop_folder(const char *folder); /* with all that is in it */
 const char *system_place(void);              /* where folders go */
 const char *system_fast_place(void);         /* the same in memory; NULL where there is no such place */
+
+/* ---- files, memory, faults ---- */
+
+/* Give a file a second name. */
+bool system_link(const char *path, const char *second);
+/* Refuse this process a file of more than @bytes, UINT64_MAX: none; false where the system sets no such limit. */
+bool system_limit_file_bytes(uint64_t bytes);
+/*
+ * Have the child that calls it fail when it takes @more_bytes of address space beyond what it has: at once, or at its
+ * end; false where that cannot be told, as under a sanitizer.
+ */
+bool system_limit_memory(uint64_t more_bytes);
+uint64_t system_heap_bytes(void); /* in use */
+uint64_t system_peak_bytes(void); /* the most memory that this process ever held, maps too */
+/* Take the page at @address of a read-only map for one that the medium cannot read. */
+bool system_break_page(void *address);
+/* cmocka takes faults for each of its tests: note who has them before, and give them back in a test. */
+void system_note_faults(void);
+void system_return_faults(void);
+
+/* What may stand where a file is expected; false where the system has no such thing, or keeps it from this user. */
+bool system_add_folder(const char *path);
+bool system_add_link(const char *target, const char *path);
+bool system_add_fifo(const char *path);
+bool system_add_socket(const char *path);
+const char *system_device(void); /* the path of one */
+
+/* Cut a file or make it longer by zeros; false where the system keeps who has it mapped from that. */
+bool system_cut(const char *path, uint64_t bytes);
+/* How many files, maps and the like this process has open. */
+size_t system_handle_count(void);
+
+/* ---- the tests of a suite that are in the words of one system: os_posix_test_*.c, os_win32_test_*.c ---- */
+
+/* Run them; how many failed. Both files have the same tests: what the other system promises in the same place. */
+int system_tests(void);
 
 /* ---- children ---- */
 
