@@ -1,10 +1,12 @@
 /* The thread's last failure: what is kept, how it is worded, and that threads do not see each other's. */
 #include "error.h"
 
+#include <ctype.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,6 +58,21 @@ static void failure_belongs_to_its_thread(void **state)
     assert_string_equal(stele_last_error()->text, "of this thread");
 }
 
+/* The last sentence, in the middle of which the system has its say: words of its own, not a sentence. */
+static void assert_says_of_the_system(const char *begin, const char *end)
+{
+    const char *text = stele_last_error()->text;
+    size_t bytes = strlen(text), begin_bytes = strlen(begin), end_bytes = strlen(end);
+
+    assert_memory_equal(text, begin, begin_bytes);
+    assert_true(bytes > begin_bytes + 4 + end_bytes);
+    assert_string_equal(text + bytes - end_bytes, end);
+    assert_null(strpbrk(text, "\r\n"));
+    assert_true(isalpha((unsigned char)text[begin_bytes]) && isalpha((unsigned char)text[bytes - end_bytes - 1]));
+    assert_null(strstr(text + begin_bytes, "nknown"));
+    assert_null(strstr(text + begin_bytes, "uccess"));
+}
+
 static void failure_has_code_place_and_sentence(void **state)
 {
     const struct stele_error *error = stele_last_error();
@@ -77,7 +94,7 @@ static void failure_has_code_place_and_sentence(void **state)
     assert_int_equal(error->system_code, 2);
     assert_int_equal(error->sequence, 0);
     assert_int_equal(error->outcome_done, 0);
-    assert_string_equal(error->text, "members.stele: No such file or directory (system code 2)");
+    assert_says_of_the_system("members.stele: ", " (system code 2)");
 }
 
 static void prefix_keeps_the_detail(void **state)
@@ -89,7 +106,7 @@ static void prefix_keeps_the_detail(void **state)
     stele_fail_system(STELE_E_ACCESS, 13, "not readable");
     stele_fail_at(8);
     assert_int_equal(stele_fail_prefix("a.stele"), STELE_E_ACCESS);
-    assert_string_equal(error->text, "a.stele: not readable: Permission denied (system code 13)");
+    assert_says_of_the_system("a.stele: not readable: ", " (system code 13)");
     assert_int_equal(error->system_code, 13);
     assert_int_equal(error->file_offset, 8);
 

@@ -12,7 +12,8 @@ static int make_live(void **state)
     if (scratch_make_fast(state))
         return -1;
     poke(scratch_path, 0, "", 1);
-    if (truncate(scratch_path, 2 * MIB) || stele_os_open(scratch_path, true, &file) ||
+    set_size_of_file(scratch_path, 2 * MIB);
+    if (stele_os_open(scratch_path, true, &file) ||
         stele_layout_plan(100, 1000, 0, &layout))
         return -1;
     return stele_live_map(&file, &layout, true, &live);
@@ -149,12 +150,12 @@ static void a_file_that_ends_inside_the_region_is_no_fault(void **state)
     for (size_t i = 0; i < COUNT_OF(lengths); i++) {
         struct stele_live_map map = { .base = NULL };
         stele_live_done(&live);
-        assert_int_equal(truncate(scratch_path, (off_t)lengths[i]), 0);
+        set_size_of_file(scratch_path, lengths[i]);
         assert_code(stele_live_map(&file, &layout, true, &map), STELE_E_TRUNCATED);
         assert_code(stele_live_map(&file, &layout, false, &map), STELE_E_TRUNCATED);
         assert_null(map.base);
     }
-    assert_int_equal(truncate(scratch_path, 589824), 0);
+    set_size_of_file(scratch_path, 589824);
     assert_ok(stele_live_map(&file, &layout, false, &live));
 }
 
