@@ -103,8 +103,14 @@ static void print(char *out_text, size_t text_bytes, const char *format, ...)
     va_end(arguments);
 }
 
+/* What the system says about a failure; @description is NULL where no system call failed. */
+struct cause {
+    int system_code;
+    const char *description;
+};
+
 __attribute__((format(STELE_PRINTF, 4, 0)))
-static int record_failure(int code, int system_code, uint64_t sequence, const char *format, va_list arguments)
+static int record_failure(int code, struct cause cause, uint64_t sequence, const char *format, va_list arguments)
 {
     char text[TEXT_BYTES] = ""; /* not last.text itself: it may be one of the arguments */
     size_t text_bytes;
@@ -113,12 +119,11 @@ static int record_failure(int code, int system_code, uint64_t sequence, const ch
     if (vsnprintf(text, sizeof(text), format, arguments) < 0)
         snprintf(text, sizeof(text), "%s", stele_strerror(code));
     text_bytes = strlen(text);
-    /* strerror is used by one thread at a time or has a buffer per thread in every C library we meet */
-    if (system_code)
-        print(text + text_bytes, sizeof(text) - text_bytes, ": %s (system code %d)", strerror(system_code),
-              system_code);
+    if (cause.description)
+        print(text + text_bytes, sizeof(text) - text_bytes, ": %s (system code %d)", cause.description,
+              cause.system_code);
     tidy(text);
-    last = (struct stele_error){ .code = code, .system_code = system_code, .file_offset = UINT64_MAX,
+    last = (struct stele_error){ .code = code, .system_code = cause.system_code, .file_offset = UINT64_MAX,
                                  .sequence = sequence };
     memcpy(last.text, text, sizeof(text));
     return code;
@@ -129,17 +134,30 @@ int stele_fail(int code, const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    record_failure(code, 0, 0, format, arguments);
+    record_failure(code, (struct cause){ .description = NULL }, 0, format, arguments);
     va_end(arguments);
     return code;
 }
 
 int stele_fail_system(int code, int system_code, const char *format, ...)
 {
+    /* strerror is used by one thread at a time or has a buffer per thread in every C library we meet */
+    struct cause cause = { system_code, system_code ? strerror(system_code) : NULL };
     va_list arguments;
 
     va_start(arguments, format);
-    record_failure(code, system_code, 0, format, arguments);
+    record_failure(code, cause, 0, format, arguments);
+    va_end(arguments);
+    return code;
+}
+
+int stele_fail_described(int code, int system_code, const char *description, const char *format, ...)
+{
+    struct cause cause = { system_code, system_code ? description : NULL };
+    va_list arguments;
+
+    va_start(arguments, format);
+    record_failure(code, cause, 0, format, arguments);
     va_end(arguments);
     return code;
 }
@@ -149,7 +167,7 @@ int stele_fail_unknown(uint64_t sequence, int outcome_done, const char *format, 
     va_list arguments;
 
     va_start(arguments, format);
-    record_failure(STELE_E_UNKNOWN, 0, sequence, format, arguments);
+    record_failure(STELE_E_UNKNOWN, (struct cause){ .description = NULL }, sequence, format, arguments);
     va_end(arguments);
     last.outcome_done = outcome_done;
     return STELE_E_UNKNOWN;

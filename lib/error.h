@@ -12,8 +12,11 @@
 
 /* Record @code with the sentence of @format and return @code. */
 int stele_fail(int code, const char *format, ...) __attribute__((format(STELE_PRINTF, 2, 3)));
-/* As stele_fail, with the system's code, whose text is added to the sentence. */
+/* As stele_fail, with an errno, whose text is added to the sentence. */
 int stele_fail_system(int code, int system_code, const char *format, ...) __attribute__((format(STELE_PRINTF, 3, 4)));
+/* As stele_fail_system, for a system that has codes of its own: @description is what it calls @system_code. */
+int stele_fail_described(int code, int system_code, const char *description, const char *format, ...)
+    __attribute__((format(STELE_PRINTF, 4, 5)));
 /* Add where in the file the last failure happened. */
 void stele_fail_at(uint64_t file_offset);
 /* Record STELE_E_UNKNOWN for @sequence; @outcome_done: durable all the same. Returns STELE_E_UNKNOWN. */
