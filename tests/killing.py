@@ -12,12 +12,12 @@ import subprocess
 import tempfile
 import time
 
-AGENTS = os.path.join(os.environ["STELE_BUILD"], "tests", "agents")
-WRITER = os.path.join(AGENTS, "kill_writer")
-JUDGE = os.path.join(AGENTS, "kill_judge")
+from steletool import KILLED_ITSELF, WAIT_S_MAX, program
+
+WRITER = program("tests", "agents", "kill_writer")
+JUDGE = program("tests", "agents", "kill_judge")
 SCALE = int(os.environ.get("STELE_TEST_SCALE", "100"))
 SEED = int(os.environ.get("STELE_SEED", str(time.time_ns() % 1000000007)))
-WAIT_S_MAX = 120
 SPARSE = 4
 NOTE = struct.Struct("=4Q")
 OPENED, BEGUN, ACKNOWLEDGED = b"O"[0], b"B"[0], b"A"[0]
@@ -68,19 +68,29 @@ def ended(words, code, out, err):
 
 def writer(verb, path, shape, *numbers):
     """Run a writer to its end."""
-    words = [WRITER, verb, path, *shape.words, *map(str, numbers)]
+    words = [*WRITER, verb, path, *shape.words, *map(str, numbers)]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT_S_MAX, check=False)
     if done.returncode:
         raise AssertionError(ended(words, done.returncode, "", done.stderr.decode()))
 
 
 def judge(verb, path, shape, claim):
-    """Judge the store: (operations found, entries replayed)."""
-    words = [JUDGE, verb, path, *shape.words, *claim.words()]
+    """Judge the store: (operations found, entries replayed). Verbs: look; recover, which looks first."""
+    if verb == "look":
+        return judge_once("look", path, shape, claim)
+    found, entry_count = judge_once("open", path, shape, claim)
+    settled = judge_once("settle", path, shape, claim)
+    if settled != (found, 0):
+        raise Refused("found %d operations, and after recovery %d with %d entries to replay" % (found, *settled))
+    return found, entry_count
+
+
+def judge_once(verb, path, shape, claim):
+    words = [*JUDGE, verb, path, *shape.words, *claim.words()]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT_S_MAX, text=True,
                           check=False)
     found = re.match(r"found (\d+) entries (\d+)$", done.stdout.strip())
-    if done.returncode or not found:
+    if done.returncode != (KILLED_ITSELF if verb == "open" else 0) or not found:
         raise Refused(ended(words, done.returncode, done.stdout, done.stderr))
     return int(found.group(1)), int(found.group(2))
 
@@ -117,7 +127,7 @@ class Life:
 
     def __init__(self, verb, path, shape, done, begins, seconds):
         notes = []
-        with subprocess.Popen([WRITER, verb, path, *shape.words, str(done)], stdout=subprocess.PIPE,
+        with subprocess.Popen([*WRITER, verb, path, *shape.words, str(done)], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as process:
             code, error = wait_and_kill(process, notes, begins, seconds)
         if code != -signal.SIGKILL:
@@ -144,7 +154,7 @@ class Life:
 def kill_recovery(path, shape, seconds):
     """Recover @path in a process of its own, and kill it after @seconds; whether it came to its end before that."""
     notes = []
-    with subprocess.Popen([WRITER, "recover", path, *shape.words], stdout=subprocess.PIPE,
+    with subprocess.Popen([*WRITER, "recover", path, *shape.words], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE) as process:
         code, error = wait_and_kill(process, notes, 1, seconds)
     if code not in (0, -signal.SIGKILL):

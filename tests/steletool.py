@@ -1,13 +1,34 @@
-"""Running the stele program from tests: STELE_BIN names it."""
+"""Running the programs that were built from tests: STELE_BIN names stele, STELE_BUILD the folder of all.
+
+Each is started behind the words of STELE_WRAPPER, as `wine`; STELE_PLATFORM says what it was built for. The tests
+themselves run on the machine that builds: paths are its own, and a program under Wine finds them, too.
+"""
 import os
+import shlex
 import struct
 import subprocess
 import tempfile
 import unittest
 
-STELE = os.environ["STELE_BIN"]
+PLATFORM = os.environ.get("STELE_PLATFORM") or "linux64"
+IS_WINDOWS = PLATFORM == "windows"
+WRAPPER = shlex.split(os.environ.get("STELE_WRAPPER") or "")
+STELE_PATH = os.environ["STELE_BIN"]
+STELE = [*WRAPPER, STELE_PATH]
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WAIT_S_MAX = 120
+# The exit code of an agent that died by its own hand (tests/agents/system.h).
+KILLED_ITSELF = 137 if IS_WINDOWS else -9
+
+
+def not_on_windows(reason):
+    """Skip there, and say why; tests/allowed_skips.txt lists it."""
+    return unittest.skipIf(IS_WINDOWS, reason)
+
+
+def program(*names):
+    """The words that start a program of the build folder."""
+    return [*WRAPPER, os.path.join(os.environ["STELE_BUILD"], *names) + (".exe" if IS_WINDOWS else "")]
 
 
 class Done:
@@ -18,19 +39,23 @@ class Done:
         self.out, self.err = out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape")
 
 
-def stele(*words, data=b""):
-    """Run stele with @words; @data, text or bytes, goes to its standard input."""
+def run(command, data=b""):
+    """Run the words of @command; @data, text or bytes, goes to standard input."""
     data = data.encode() if isinstance(data, str) else data
-    done = subprocess.run([STELE, *map(os.fspath, words)], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=WAIT_S_MAX, check=False)
+    done = subprocess.run([os.fspath(word) for word in command], input=data, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=WAIT_S_MAX, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def stele(*words, data=b""):
+    """Run stele with @words; @data, text or bytes, goes to its standard input."""
+    return run([*STELE, *words], data)
+
+
 def holder(*words):
-    """Start tests/store_holder.c with @words, with pipes."""
-    program = os.path.join(os.environ["STELE_BUILD"], "tests", "store_holder")
-    return subprocess.Popen([program, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+    """Start tests/agents/store_holder.c with @words, with pipes."""
+    return subprocess.Popen([*program("tests", "agents", "store_holder"), *map(str, words)], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 class SteleCase(unittest.TestCase):

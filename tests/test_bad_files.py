@@ -12,7 +12,7 @@ import unittest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools"))
 import xxh3  # noqa: E402
-from steletool import SteleCase, stele  # noqa: E402
+from steletool import SteleCase, program, stele  # noqa: E402
 
 SCHEMA = "struct Row { uint64_t id; char text[56]; };"
 RECORD_BYTES, COUNT, PER_BLOCK = 64, 1000, 64
@@ -199,8 +199,7 @@ class Bystander(BadFile):
     """A process with the store open, answering line by line."""
 
     def stand_by(self, mode, path):
-        program = os.path.join(os.environ["STELE_BUILD"], "tests", "agents", "bystander")
-        process = subprocess.Popen([program, mode, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen([*program("tests", "agents", "bystander"), mode, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.stdin.close)

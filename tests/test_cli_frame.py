@@ -131,13 +131,13 @@ class Frame(SteleCase):
 
     def test_results_that_cannot_be_written_are_a_failure(self):
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([STELE, "help"], stdout=full, stderr=subprocess.PIPE, check=False)
+            done = subprocess.run([*STELE, "help"], stdout=full, stderr=subprocess.PIPE, check=False)
         self.assertEqual(done.returncode, 3)
         self.assertIn(b"standard output", done.stderr)
         store = self.create("s.stele", "struct S { char text[1000]; };")
         self.ends(0, "truncate", store, "1000")
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([STELE, "get", store, ".."], stdout=full, stderr=subprocess.PIPE, check=False)
+            done = subprocess.run([*STELE, "get", store, ".."], stdout=full, stderr=subprocess.PIPE, check=False)
         self.assertEqual(done.returncode, 3)
         self.assertIn(b"not complete: No space left on device", done.stderr)
 

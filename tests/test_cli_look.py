@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -320,7 +321,7 @@ class Looking(LookCase):
 
     def test_a_reader_that_goes_away_is_no_crash(self):
         path = self.filled(count=50000)
-        done = subprocess.run("'%s' get '%s' .. | head -1" % (STELE, path), shell=True, capture_output=True,
+        done = subprocess.run(shlex.join([*STELE, "get", path, ".."]) + " | head -1", shell=True, capture_output=True,
                               check=False)
         self.assertEqual((done.stdout, done.stderr), (b"record 0\n", b""))
 
@@ -328,7 +329,7 @@ class Looking(LookCase):
         path = self.create("big", "struct S { int i; };", "--sparse")
         self.ends(0, "truncate", path, "4G")
         terminal, inside = pty.openpty()
-        done = subprocess.Popen([STELE, "verify", path], stdout=subprocess.PIPE, stderr=inside)
+        done = subprocess.Popen([*STELE, "verify", path], stdout=subprocess.PIPE, stderr=inside)
         os.close(inside)
         shown = b""
         while b"left" not in shown:
@@ -345,7 +346,7 @@ class Looking(LookCase):
     def test_interrupting_a_long_get_ends_with_130(self):
         path = self.create("big", "struct S { int i; };", "--sparse")
         self.ends(0, "truncate", path, "64M")
-        done = subprocess.Popen([STELE, "get", path, ".."], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        done = subprocess.Popen([*STELE, "get", path, ".."], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertTrue(done.stdout.readline())
         done.send_signal(signal.SIGINT)
         err = done.communicate()[1]

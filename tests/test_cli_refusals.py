@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import unittest
 
-from steletool import STELE, SteleCase, holder
+from steletool import STELE, STELE_PATH, SteleCase, holder, not_on_windows
 
 PLAIN = "struct S { int32_t number; char name[28]; };"
 IS_ROOT = os.geteuid() == 0
@@ -91,7 +91,7 @@ class Refusals(SteleCase):
         with tempfile.TemporaryDirectory() as folder:
             for folder_of in (folder, self.folder):
                 os.chmod(folder_of, 0o755)
-            program = shutil.copy(STELE, folder)
+            program = shutil.copy(STELE_PATH, folder)
             for name in os.listdir(os.path.join(os.environ["STELE_BUILD"], "lib")):
                 if name.startswith("libstele.so") and not name.endswith(".p"):
                     shutil.copy(os.path.join(os.environ["STELE_BUILD"], "lib", name), folder)
@@ -111,7 +111,7 @@ class Refusals(SteleCase):
         for words in (("create", self.path("b"), "--struct", PLAIN, "--capacity", "1M"), ("truncate", path, "1M"),
                       ("resize", path, "--capacity", "1M")):
             with self.subTest(words=words):
-                done = subprocess.run([STELE, *words], preexec_fn=limit, capture_output=True, text=True, check=False)
+                done = subprocess.run([*STELE, *words], preexec_fn=limit, capture_output=True, text=True, check=False)
                 self.assertEqual((done.returncode, done.stdout), (3, ""), done.stderr)
                 self.assertIn(words[1], done.stderr)
                 self.assertEqual(len(done.stderr.splitlines()), 1)
@@ -155,7 +155,7 @@ class Refusals(SteleCase):
                     self.assertIn(path, done.err)
                     self.assertEqual(len(done.err.splitlines()), 1, done.err)
         self.assertEqual(self.ends(0, "get", path, "0", "--format", "csv").out, "1,\n")
-        waiting = subprocess.Popen([STELE, "append", path, "number=3", "--wait", "60000"], stdout=subprocess.PIPE)
+        waiting = subprocess.Popen([*STELE, "append", path, "number=3", "--wait", "60000"], stdout=subprocess.PIPE)
         held.communicate()
         self.assertEqual(waiting.communicate()[0], b"1\n")
         self.assertEqual(waiting.returncode, 0)

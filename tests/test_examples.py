@@ -3,14 +3,12 @@ import os
 import subprocess
 import unittest
 
-from steletool import SteleCase
-
-TOOLS = os.path.join(os.environ["STELE_BUILD"], "tools")
+from steletool import SteleCase, program
 
 
 def run(name, *words):
-    return subprocess.run([os.path.join(TOOLS, name), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    return subprocess.run([*program("tools", *name.split("/")), *words], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False)
 
 
 class Examples(SteleCase):

@@ -599,7 +599,7 @@ class Export(SteleCase):
         done = self.ends(3, "export", self.store, "/dev/full", "--format", "csv")
         self.assertIn("/dev/full", done.err)
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([STELE, "export", self.store, "--format", "csv"], stdout=full, stderr=subprocess.PIPE,
+            done = subprocess.run([*STELE, "export", self.store, "--format", "csv"], stdout=full, stderr=subprocess.PIPE,
                                   timeout=WAIT_S_MAX, check=False)
         self.assertEqual(done.returncode, 3)
         self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
@@ -610,7 +610,7 @@ class Export(SteleCase):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
-        done = subprocess.run([STELE, "export", big, self.path("out"), "--format", "raw"], stdout=subprocess.PIPE,
+        done = subprocess.run([*STELE, "export", big, self.path("out"), "--format", "raw"], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, timeout=WAIT_S_MAX, check=False, preexec_fn=small_files,
                               restore_signals=False)
         self.assertEqual(done.returncode, 3, done.stderr)
@@ -620,7 +620,7 @@ class Export(SteleCase):
         store = self.create("big.stele", "struct B { unsigned char u[4096]; };")
         self.ends(0, "import", store, "-", "--format", "raw", data=bytes(4096 * 500))
         for form in ("csv", "raw"):
-            with subprocess.Popen([STELE, "export", store, "--format", form], stdout=subprocess.PIPE,
+            with subprocess.Popen([*STELE, "export", store, "--format", form], stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE) as process:
                 process.stdout.read(10)
                 process.stdout.close()
@@ -651,7 +651,7 @@ class Ended(SteleCase):
         self.assertTrue(self.stored(store) == self.expected, "rows were lost or doubled")
 
     def start(self, store, *words, **options):
-        return subprocess.Popen([STELE, "import", store, *words, "--format", "csv"], stdout=subprocess.PIPE,
+        return subprocess.Popen([*STELE, "import", store, *words, "--format", "csv"], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, **options)
 
     def whole_s(self):
@@ -737,7 +737,7 @@ class Ended(SteleCase):
         self.ends(0, "import", store, self.data, "--format", "csv")
         out = self.path("out")
         for _ in range(30):
-            with subprocess.Popen([STELE, "export", store, out, "--format", "ndjson"],
+            with subprocess.Popen([*STELE, "export", store, out, "--format", "ndjson"],
                                   stderr=subprocess.PIPE) as process:
                 deadline = time.monotonic() + WAIT_S_MAX
                 while not os.path.exists(out + ".partial") and process.poll() is None and time.monotonic() < deadline:

@@ -125,7 +125,7 @@ class Import(KillCase):
             return struct.unpack("=Q", file.read(8))[0]
 
     def begin(self, path, row_count):
-        return subprocess.Popen([STELE, "import", path, self.data, "--format", "csv", "--skip-rows", str(row_count)],
+        return subprocess.Popen([*STELE, "import", path, self.data, "--format", "csv", "--skip-rows", str(row_count)],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def check(self, path, least):

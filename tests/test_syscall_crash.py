@@ -106,7 +106,7 @@ class CutCase(Traced):
 
     def cut_everywhere(self, verb, shape, numbers, claim_of):
         """Kill @verb at every place; claim_of(pair, whether it was finished) says what the judge may find."""
-        words = [WRITER, verb, self.store, *shape.words, *map(str, numbers)]
+        words = [*WRITER, verb, self.store, *shape.words, *map(str, numbers)]
         places = self.places(words)
         for pair, name, number in places:
             with self.subTest(verb=verb, call=name, number=number):
@@ -177,7 +177,7 @@ class Cuts(CutCase):
 
     def leave_unclean(self, verb, shape, numbers, part):
         """Kill a writer so far into its calls; the operations that a reader finds then."""
-        words = [WRITER, verb, self.store, *shape.words, *map(str, numbers)]
+        words = [*WRITER, verb, self.store, *shape.words, *map(str, numbers)]
         places = self.places(words)
         _, name, number = places[int((len(places) - 1) * part)]
         self.cut(words, name, number)
@@ -252,15 +252,15 @@ class Harness(CutCase):
         self.make_store(shape, 10)
         self.keep()
         with self.assertRaisesRegex(AssertionError, "was not killed at pwritev2 1000"):
-            self.cut([WRITER, "one", self.store, *shape.words, "10"], "pwritev2", 1000)
+            self.cut([*WRITER, "one", self.store, *shape.words, "10"], "pwritev2", 1000)
 
     def test_a_half_transaction_is_noticed(self):
         shape = Shape("hundred", 64, MIB, 14)
         self.make_store(shape, 3)
         self.keep()
-        places = self.places([WRITER, "one", self.store, *shape.words, "3"])
+        places = self.places([*WRITER, "one", self.store, *shape.words, "3"])
         _, name, number = [place for place in places if place[1] == "pwrite64"][50]
-        self.cut([WRITER, "one", self.store, *shape.words, "3"], name, number)
+        self.cut([*WRITER, "one", self.store, *shape.words, "3"], name, number)
         offset = self.info(r'"journal": {\s*"offset": (\d+)')
         with open(self.store, "r+b") as file:
             file.seek(offset)
@@ -276,7 +276,7 @@ class Counts(Traced):
         self.store = self.path("s")
         shape = Shape("set", record_bytes, MIB, 15)
         self.make_store(shape, 40)
-        code, calls, error = traced([WRITER, "one", self.store, *shape.words, "40", "30"], self.fast)
+        code, calls, error = traced([*WRITER, "one", self.store, *shape.words, "40", "30"], self.fast)
         self.assertEqual(code, 0, error)
         segments = between_marks(calls)
         self.assertEqual(len(segments), 30)
@@ -313,7 +313,7 @@ class ReadOnly(Traced):
 
     def writes(self, *words):
         """What a command does to the store that could change it."""
-        code, calls, error = traced([STELE, *words], self.fast, "-y")
+        code, calls, error = traced([*STELE, *words], self.fast, "-y")
         self.assertEqual(code, 0, error)
         mine = [call for call in calls if self.store in call[1]]
         self.assertTrue(any(name == "openat" for name, _, _ in mine), "the store was not opened")
@@ -345,7 +345,7 @@ class ReadOnly(Traced):
     def test_an_unclean_store_is_not_written(self):
         shape = Shape("append", 64, MIB, 17)
         self.make_store(shape, 20)
-        words = [WRITER, "one", self.store, *shape.words, "20", "5"]
+        words = [*WRITER, "one", self.store, *shape.words, "20", "5"]
         code, _, error = traced(words, self.fast, "-e", "inject=%s:signal=SIGKILL:when=10" % MARK)
         self.assertIn(code, (-9, 137), error)
         self.assertEqual(judge("look", self.store, shape, Claim(25)), (25, 5))

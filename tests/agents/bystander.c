@@ -10,6 +10,7 @@
  *   verify                  the number of damaged blocks
  */
 #include "stele.h"
+#include "system.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -75,6 +76,7 @@ int main(int word_count, char **words)
     char line[64], verb[16];
     uint64_t index;
 
+    agent_begin();
     if (word_count != 3)
         return 2;
     options.mode = strcmp(words[1], "rw") ? STELE_READ_ONLY : STELE_READ_WRITE;

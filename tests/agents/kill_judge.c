@@ -2,25 +2,23 @@
  * The judge of a store whose writer was killed.
  *
  *     kill_judge look PATH SHAPE LOW HIGH LOW_SEQUENCE HIGH_SEQUENCE CAPACITY
- *     kill_judge recover PATH SHAPE LOW HIGH LOW_SEQUENCE HIGH_SEQUENCE CAPACITY
+ *     kill_judge open PATH SHAPE LOW HIGH LOW_SEQUENCE HIGH_SEQUENCE CAPACITY
+ *     kill_judge settle PATH SHAPE LOW HIGH LOW_SEQUENCE HIGH_SEQUENCE CAPACITY
  *
  * LOW operations were acknowledged, and LOW to HIGH (at most one more) may be there, whole or not at all. The
  * sequences are of the commits of LOW and HIGH, 0 where there is none in this session; CAPACITY was promised.
- * look opens read-only and proves that not a byte of the file moved; recover does that too, then opens for
- * writing and dies, recovers again, and proves that nothing changes any more. Prints `found NUMBER entries
- * NUMBER` and ends with 0, or says what is wrong and ends with 1.
+ * look opens read-only and proves that not a byte of the file moved; open does that too, then opens for writing, finds
+ * the same, and dies without closing; settle comes after it, recovers again, and proves that nothing changes any more.
+ * Prints `found NUMBER entries NUMBER` and ends with 0, or says what is wrong and ends with 1.
  */
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "stele.h"
+#include "system.h"
 #include "work.h"
 
 struct claim {
@@ -37,7 +35,7 @@ __attribute__((format(STELE_PRINTF, 1, 2))) static _Noreturn void refuse(const c
     va_end(arguments);
     printf("\n");
     fflush(stdout);
-    _exit(1);
+    _Exit(1);
 }
 
 static void expect(int rc, int wanted, const char *what)
@@ -51,29 +49,23 @@ static void expect(int rc, int wanted, const char *what)
 struct bytes {
     uint8_t *at;
     size_t length;
-    struct timespec changed;
 };
 
+/* Files here are small: a long is enough everywhere. */
 static struct bytes read_bytes(const char *path, uint64_t offset, uint64_t length)
 {
     struct bytes bytes = {.length = 0};
-    struct stat status;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0 || fstat(descriptor, &status))
+    FILE *file = fopen(path, "rb");
+    if (!file || fseek(file, 0, SEEK_END))
         refuse("%s cannot be read", path);
-    uint64_t end = length == UINT64_MAX ? (uint64_t)status.st_size : offset + length;
-    bytes.at = malloc((size_t)(end - offset) + 1);
+    uint64_t end = length == UINT64_MAX ? (uint64_t)ftell(file) : offset + length;
+    bytes.length = (size_t)(end - offset);
+    bytes.at = malloc(bytes.length + 1);
     if (!bytes.at)
         refuse("out of memory");
-    while (offset + bytes.length < end) {
-        ssize_t got = pread(descriptor, bytes.at + bytes.length, (size_t)(end - offset) - bytes.length,
-                            (off_t)(offset + bytes.length));
-        if (got <= 0)
-            refuse("%s ends early", path);
-        bytes.length += (size_t)got;
-    }
-    bytes.changed = status.st_mtim;
-    close(descriptor);
+    if (fseek(file, (long)offset, SEEK_SET) || fread(bytes.at, 1, bytes.length, file) != bytes.length)
+        refuse("%s ends early", path);
+    fclose(file);
     return bytes;
 }
 
@@ -206,12 +198,13 @@ static const struct work *check_store(const struct claim *claim, struct stele *s
 static const struct work *look(const struct claim *claim, uint64_t *out_entry_count)
 {
     struct bytes before = read_bytes(claim->path, 0, UINT64_MAX);
+    uint64_t changed = agent_changed(claim->path);
     struct stele *store;
     expect(stele_open(claim->path, NULL, &store), STELE_OK, "open read-only");
     const struct work *found = check_store(claim, store, out_entry_count);
     expect(stele_close(store), STELE_OK, "close");
     struct bytes after = read_bytes(claim->path, 0, UINT64_MAX);
-    if (before.changed.tv_sec != after.changed.tv_sec || before.changed.tv_nsec != after.changed.tv_nsec)
+    if (!changed || changed != agent_changed(claim->path))
         refuse("a read-only handle changed the time of the file");
     expect_same(&before, &after, "the file under a read-only handle");
     return found;
@@ -219,37 +212,26 @@ static const struct work *look(const struct claim *claim, uint64_t *out_entry_co
 
 /* ---- recovery ---- */
 
-/* Open for writing, look, and die without closing. */
-static void open_and_die(const struct claim *claim, const struct work *found)
+/* Open for writing and look; the store stays open until this process dies. */
+static void open_for_writing(const struct claim *claim, const struct work *found)
 {
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct stele_options options = STELE_OPTIONS_INIT;
-        struct stele *store;
-        uint64_t entry_count;
-        options.mode = STELE_READ_WRITE;
-        expect(stele_open(claim->path, &options, &store), STELE_OK, "open for writing");
-        const struct work *again = check_store(claim, store, &entry_count);
-        if (again != found)
-            refuse("read-only showed the state of %" PRIu64 ", recovery made that of %" PRIu64, found->done,
-                   again->done);
-        _exit(0);
-    }
-    int status;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
-        refuse("the process that recovers died");
-    if (WEXITSTATUS(status))
-        _exit(WEXITSTATUS(status));
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele *store;
+    uint64_t entry_count;
+    options.mode = STELE_READ_WRITE;
+    expect(stele_open(claim->path, &options, &store), STELE_OK, "open for writing");
+    const struct work *again = check_store(claim, store, &entry_count);
+    if (again != found)
+        refuse("read-only showed the state of %" PRIu64 ", recovery made that of %" PRIu64, found->done,
+               again->done);
 }
 
-static void recover(const struct claim *claim, const struct work *found)
+/* Recover what recovered already; the state that is there then, in *@out_entry_count what was left to replay. */
+static const struct work *settle(const struct claim *claim, uint64_t *out_entry_count)
 {
     struct stele_info info = STELE_INFO_INIT;
     struct stele_recovery report = STELE_RECOVERY_INIT;
     struct stele *store;
-    uint64_t entry_count;
-    open_and_die(claim, found);
     expect(stele_open(claim->path, NULL, &store), STELE_OK, "open after recovery");
     expect(stele_info(store, &info), STELE_OK, "info");
     expect(stele_close(store), STELE_OK, "close");
@@ -264,14 +246,15 @@ static void recover(const struct claim *claim, const struct work *found)
     struct bytes sums_again = read_bytes(claim->path, info.sums_offset, blocks * 8);
     expect_same(&records, &records_again, "records after the second recovery");
     expect_same(&sums, &sums_again, "sums after the second recovery");
-    if (look(claim, &entry_count) != found || entry_count)
-        refuse("the recovered store is not as it was found");
+    return look(claim, out_entry_count);
 }
 
 int main(int count, char **words)
 {
     if (count != 12)
-        work_die("usage: kill_judge look|recover PATH SHAPE LOW HIGH LOW_SEQUENCE HIGH_SEQUENCE CAPACITY");
+        work_die("usage: kill_judge look|open|settle PATH SHAPE LOW HIGH LOW_SEQUENCE HIGH_SEQUENCE CAPACITY");
+    agent_begin();
+    const char *verb = words[1];
     struct work_shape shape = work_shape_read(words + 3);
     uint64_t numbers[5], entry_count;
     for (unsigned i = 0; i < 5; i++)
@@ -280,11 +263,15 @@ int main(int count, char **words)
         .path = words[2], .low_sequence = numbers[2], .high_sequence = numbers[3], .capacity = numbers[4]};
     work_init(&claim.low, &shape, numbers[0]);
     work_init(&claim.high, &shape, numbers[1]);
-    const struct work *found = look(&claim, &entry_count);
-    if (strcmp(words[1], "recover") == 0)
-        recover(&claim, found);
+    const struct work *found =
+        strcmp(verb, "settle") == 0 ? settle(&claim, &entry_count) : look(&claim, &entry_count);
+    if (strcmp(verb, "open") == 0)
+        open_for_writing(&claim, found);
     printf("found %" PRIu64 " entries %" PRIu64 "\n", found->done, entry_count);
+    fflush(stdout);
     work_done(&claim.low);
     work_done(&claim.high);
+    if (strcmp(verb, "open") == 0)
+        agent_die();
     return 0;
 }

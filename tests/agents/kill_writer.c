@@ -13,25 +13,20 @@
  *     kill_writer open|resize PATH SHAPE              do that between two marks
  *     kill_writer made PATH SHAPE CAPACITY FLAGS      create between two marks
  *
- * SHAPE is four words: see work_shape_read. A mark is a call of getppid, for strace.
+ * SHAPE is four words: see work_shape_read. A mark is for strace (agent_mark).
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "stele.h"
+#include "system.h"
 #include "work.h"
-
-static void mark(void)
-{
-    (void)getppid();
-}
 
 static void tell(const struct work_note *notes, size_t note_count)
 {
-    /* Below PIPE_BUF: all or nothing. */
-    if (write(STDOUT_FILENO, notes, note_count * sizeof(*notes)) != (ssize_t)(note_count * sizeof(*notes)))
+    /* One write, below PIPE_BUF: all or nothing. */
+    if (fwrite(notes, sizeof(*notes), note_count, stdout) != note_count || fflush(stdout) != 0)
         work_die("nobody listens");
 }
 
@@ -71,10 +66,10 @@ static struct stele *create(const char *path, const struct work_shape *shape, ui
     options.journal_bytes = shape->journal_bytes;
     options.flags = (uint32_t)flags;
     if (is_marked)
-        mark();
+        agent_mark();
     work_check(stele_create(path, &options, &store), "create");
     if (is_marked)
-        mark();
+        agent_mark();
     stele_schema_free(schema);
     return store;
 }
@@ -158,10 +153,10 @@ static void make(const char *path, const struct work_shape *shape, uint64_t done
         uint8_t *images = work_images(&work, &op);
         uint64_t capacity = info_of(store).capacity;
         if (is_marked)
-            mark();
+            agent_mark();
         work_make(shape, &op, work.done + 1, images, store, capacity, false);
         if (is_marked)
-            mark();
+            agent_mark();
         free(images);
         work_apply(&work, &op);
     }
@@ -197,9 +192,9 @@ static void resize_marked(const char *path, const struct work_shape *shape)
     options.capacity_records = info_of(store).capacity * 3;
     options.journal_bytes = shape->journal_bytes * 2;
     work_check(stele_close(store), "close");
-    mark();
+    agent_mark();
     work_check(stele_resize(path, &options), "resize");
-    mark();
+    agent_mark();
 }
 
 static void do_marked(const char *verb, const char *path, const struct work_shape *shape, uint64_t done,
@@ -207,20 +202,20 @@ static void do_marked(const char *verb, const char *path, const struct work_shap
 {
     struct stele *store;
     if (strcmp(verb, "open") == 0) {
-        mark();
+        agent_mark();
         store = open_for_writing(path);
-        mark();
+        agent_mark();
     } else {
         store = open_and_make(path, shape, done, n);
         uint64_t capacity = info_of(store).capacity;
-        mark();
+        agent_mark();
         if (strcmp(verb, "grow") == 0)
             work_check(stele_reserve(store, capacity + 1), "reserve");
         else if (strcmp(verb, "checkpoint") == 0)
             work_check(stele_checkpoint(store), "checkpoint");
         else
             work_die("no such verb");
-        mark();
+        agent_mark();
     }
     work_check(stele_close(store), "close");
 }
@@ -235,6 +230,7 @@ static void recover(const char *path)
 
 int main(int count, char **words)
 {
+    agent_begin();
     if (count < 7)
         work_die("usage: kill_writer VERB PATH KIND RECORD_BYTES JOURNAL_BYTES SEED ...");
     const char *verb = words[1], *path = words[2];

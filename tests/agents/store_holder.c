@@ -3,12 +3,13 @@
  * when it has done what it was asked for.
  *
  *   store_holder hold PATH         begin a transaction, keep it until standard input ends
- *   store_holder die PATH N        append N zero records, each as a commit of its own, and die by SIGKILL
- *   store_holder die-holding PATH  begin a transaction and die by SIGKILL
+ *   store_holder alone PATH        open the file and share it with nobody until standard input ends
+ *   store_holder die PATH N        append N zero records, each as a commit of its own, and die as by kill -9
+ *   store_holder die-holding PATH  begin a transaction and die so
  */
 #include "stele.h"
+#include "system.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,14 @@ static int append_zeros(struct stele *store, unsigned long record_count)
         rc = stele_append(store, record, 1, NULL);
     free(record);
     return rc;
+}
+
+static void wait_for_end(void)
+{
+    puts("held");
+    fflush(stdout);
+    while (getchar() != EOF)
+        continue;
 }
 
 static int failed(void)
@@ -38,18 +47,25 @@ int main(int word_count, char **words)
 
     if (word_count < 3)
         return 2;
+    agent_begin();
+    if (!strcmp(words[1], "alone")) {
+        if (!agent_open_alone(words[2]))
+            return 3;
+        wait_for_end();
+        return 0;
+    }
     options.mode = STELE_READ_WRITE;
     if (stele_open(words[2], &options, &store))
         return failed();
     if (!strcmp(words[1], "die") ? append_zeros(store, word_count > 3 ? strtoul(words[3], NULL, 10) : 0)
                                  : stele_begin(store, &txn))
         return failed();
-    puts("held");
-    fflush(stdout);
-    if (strcmp(words[1], "hold"))
-        raise(SIGKILL);
-    while (getchar() != EOF)
-        continue;
+    if (strcmp(words[1], "hold")) {
+        puts("held");
+        fflush(stdout);
+        agent_die();
+    }
+    wait_for_end();
     stele_abort(txn);
     return stele_close(store) ? failed() : 0;
 }
