@@ -62,6 +62,20 @@ const char *system_fast_place(void)
 #define HAS_SHADOW 0
 #endif
 
+static const mode_t modes[SYSTEM_MODES] = { 0600, 0640, 0664, 0700, 0666 };
+
+bool system_set_mode(const char *path, unsigned mode)
+{
+    return chmod(path, modes[mode]) == 0;
+}
+
+bool system_has_mode(const char *path, unsigned mode)
+{
+    struct stat status;
+
+    return stat(path, &status) == 0 && (status.st_mode & 07777) == modes[mode];
+}
+
 bool system_link(const char *path, const char *second)
 {
     return link(path, second) == 0;
@@ -297,6 +311,11 @@ void child_kill(struct child *child)
     REQUIRE(kill((pid_t)child->process, SIGKILL) == 0);
     status = reap(child);
     REQUIRE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+void child_watch(unsigned seconds)
+{
+    alarm(seconds);
 }
 
 void parent_tell(const void *bytes, size_t byte_count)

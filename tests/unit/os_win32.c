@@ -81,6 +81,24 @@ const char *system_fast_place(void)
 
 /* ---- files, memory, faults ---- */
 
+static const DWORD modes[SYSTEM_MODES] = {
+    FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_SYSTEM, FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM,
+    FILE_ATTRIBUTE_ARCHIVE | FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_ARCHIVE,
+};
+static const DWORD mode_mask = FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM | FILE_ATTRIBUTE_ARCHIVE;
+
+bool system_set_mode(const char *path, unsigned mode)
+{
+    return SetFileAttributesA(path, modes[mode]) && system_has_mode(path, mode);
+}
+
+bool system_has_mode(const char *path, unsigned mode)
+{
+    DWORD attributes = GetFileAttributesA(path);
+
+    return attributes != INVALID_FILE_ATTRIBUTES && (attributes & mode_mask) == modes[mode];
+}
+
 static uint64_t memory_bytes_max; /* 0: no limit */
 
 bool system_link(const char *path, const char *second)
@@ -294,10 +312,18 @@ struct child child_start(void (*work)(void *context), void *context)
     return child;
 }
 
+static uint64_t watch_until_ms; /* of GetTickCount64; atomic */
+
+void child_watch(unsigned seconds)
+{
+    __atomic_store_n(&watch_until_ms, GetTickCount64() + seconds * UINT64_C(1000), __ATOMIC_RELAXED);
+}
+
 static DWORD WINAPI watch(void *context)
 {
     (void)context;
-    Sleep(SECONDS_MAX * 1000);
+    while (GetTickCount64() < __atomic_load_n(&watch_until_ms, __ATOMIC_RELAXED))
+        Sleep(100);
     TerminateProcess(GetCurrentProcess(), 124);
     return 0;
 }
@@ -314,6 +340,7 @@ __attribute__((constructor, used)) static void be_the_child(void)
     SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
     from_parent = (HANDLE)(uintptr_t)from;
     to_parent = (HANDLE)(uintptr_t)to;
+    child_watch(SECONDS_MAX);
     CloseHandle(CreateThread(NULL, 0, watch, NULL, 0, NULL));
     REQUIRE(read_all(from_parent, carried_begin(), carried_bytes()));
     function = (void (*)(void *))(uintptr_t)work;

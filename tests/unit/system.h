@@ -43,6 +43,10 @@ const char *system_fast_place(void);         /* the same in memory; NULL where t
 
 /* ---- files, memory, faults ---- */
 
+/* Give a file the @mode-th of some sets of permissions, on Windows of attributes; false where none is kept. */
+enum { SYSTEM_MODES = 5 };
+bool system_set_mode(const char *path, unsigned mode);
+bool system_has_mode(const char *path, unsigned mode);
 /* Give a file a second name. */
 bool system_link(const char *path, const char *second);
 /* Refuse this process a file of more than @bytes, UINT64_MAX: none; false where the system sets no such limit. */
@@ -93,6 +97,7 @@ int child_end(struct child *child);  /* hang up, wait; its exit code, -1 if it d
 void child_kill(struct child *child); /* as if the power went for it alone; it must have lived till then */
 
 /* The same from within. */
+void child_watch(unsigned seconds); /* have the watch end this child after so long from now */
 void parent_tell(const void *bytes, size_t byte_count);
 bool parent_hear(void *out, size_t byte_count);
 

@@ -6,8 +6,6 @@
 #include "journal.h"
 #include "scratch.h"
 
-#include <fcntl.h>
-
 enum { ENTRIES_MAX = 16, RANGES_MAX = 64, HARMLESS_ROWS = 9 };
 
 /* ---- stores to spoil ---- */
@@ -34,7 +32,7 @@ static struct {
     size_t harmless_count;
     uint8_t *image; /* the file as it was made */
     uint8_t *buffer;
-    int descriptor;
+    FILE *file; /* only written through */
 } sample;
 
 static void state_free(struct state *state)
@@ -65,15 +63,21 @@ static void state_copy(struct state *to, const struct state *from)
     memcpy(to->records, from->records, (size_t)(from->count * sample.record_bytes));
 }
 
+static void put(uint64_t offset, const void *bytes, size_t byte_count)
+{
+    REQUIRE(fseeko(sample.file, (off_t)offset, SEEK_SET) == 0);
+    REQUIRE(fwrite(bytes, 1, byte_count, sample.file) == byte_count);
+}
+
 /* Put the image back: only what is not zero is written. */
 static void restore(void)
 {
     uint64_t bytes = sample.info.file_bytes;
 
-    REQUIRE(ftruncate(sample.descriptor, 0) == 0 && ftruncate(sample.descriptor, (off_t)bytes) == 0);
+    REQUIRE(ftruncate(fileno(sample.file), 0) == 0 && ftruncate(fileno(sample.file), (off_t)bytes) == 0);
     for (uint64_t at = 0; at < bytes; at += 4096) {
         if (!stele_is_zero(sample.image + at, 4096))
-            REQUIRE(pwrite(sample.descriptor, sample.image + at, 4096, (off_t)at) == 4096);
+            put(at, sample.image + at, 4096);
     }
 }
 
@@ -132,13 +136,13 @@ static void take_sample(void)
     assert_non_null(sample.buffer);
     assert_u64(size_of_file(scratch_path), sample.info.file_bytes);
     peek(scratch_path, 0, sample.image, (size_t)sample.info.file_bytes);
-    sample.descriptor = open(scratch_path, O_RDWR | O_CLOEXEC);
-    assert_true(sample.descriptor >= 0);
+    sample.file = file_at(scratch_path, "r+b", 0);
+    assert_int_equal(setvbuf(sample.file, NULL, _IONBF, 0), 0);
 }
 
 static void drop_sample(void)
 {
-    close(sample.descriptor);
+    fclose(sample.file);
     free(sample.image);
     free(sample.buffer);
     state_free(&sample.now);
@@ -188,6 +192,8 @@ static void commit_and_die(void *context)
     /* Reachable to the end: not to close it is no leak here. */
     static struct stele *store;
 
+    sample.record_bytes = 64;
+    state_put(&sample.now, 0, 150, 1);
     store = open_store(STELE_READ_WRITE);
     REQUIRE(store);
     for (size_t i = 0; i < COUNT_OF(commits); i++) {
@@ -248,12 +254,12 @@ static void flip(uint64_t bit)
 {
     uint8_t byte = (uint8_t)(sample.image[bit / 8] ^ (1u << (bit % 8)));
 
-    REQUIRE(pwrite(sample.descriptor, &byte, 1, (off_t)(bit / 8)) == 1);
+    put(bit / 8, &byte, 1);
 }
 
 static void flip_back(uint64_t bit)
 {
-    REQUIRE(pwrite(sample.descriptor, sample.image + bit / 8, 1, (off_t)(bit / 8)) == 1);
+    put(bit / 8, sample.image + bit / 8, 1);
 }
 
 struct seen {
@@ -426,7 +432,7 @@ static size_t read_harmless_rows(struct harmless_row *rows, size_t room)
     bool is_inside = false;
 
     snprintf(path, sizeof(path), "%s/lib/FORMAT.md", top ? top : ".");
-    FILE *page = fopen(path, "re");
+    FILE *page = fopen(path, "rb");
     if (!page)
         fail_msg("%s cannot be read: set STELE_SOURCE to the top of the project", path);
     while (fgets(line, sizeof(line), page)) {
@@ -672,7 +678,7 @@ static void the_listed_bits_are_harmless(void **state)
 
     make_unclean();
     /* What a growth that was cut may leave. */
-    REQUIRE(ftruncate(sample.descriptor, (off_t)sample.info.file_bytes + 8192) == 0);
+    REQUIRE(ftruncate(fileno(sample.file), (off_t)sample.info.file_bytes + 8192) == 0);
     sample.image = realloc(sample.image, (size_t)sample.info.file_bytes + 8192);
     memset(sample.image + sample.info.file_bytes, 0, 8192);
     learn_harmless();

@@ -1,9 +1,6 @@
 /* Growth: more capacity in place, at every edge, many times, without disk, and under the eyes of others. */
 #include "scratch.h"
-
-#include <fcntl.h>
-#include <sys/wait.h>
-#include <sys/resource.h>
+#include "wrap.h"
 
 enum { RECORD_BYTES = 100, PER_BLOCK = 32 };
 
@@ -149,9 +146,40 @@ static void a_sparse_store_holds_a_thousand_million_records_on_little_disk(void 
 
 /* ---- no disk ---- */
 
+static uint64_t file_bytes_max = UINT64_MAX; /* of calls below, where the system itself sets no limit */
+
+static void limit_file_bytes(uint64_t bytes)
+{
+    if (!system_limit_file_bytes(bytes))
+        file_bytes_max = bytes;
+}
+
+static int check_room(uint64_t offset, uint64_t byte_count)
+{
+    if (byte_count > file_bytes_max || offset > file_bytes_max - byte_count)
+        return stele_fail(STELE_E_FULL, "no more than %" PRIu64 " bytes, says the test", file_bytes_max);
+    return STELE_OK;
+}
+
+WRAPPED(int, stele_os_allocate, const struct stele_os_file *file, uint64_t offset, uint64_t byte_count)
+{
+    int rc = check_room(offset, byte_count);
+
+    return rc ? rc : REAL(stele_os_allocate)(file, offset, byte_count);
+}
+
+WRAPPED(int, stele_os_set_bytes, const struct stele_os_file *file, uint64_t bytes)
+{
+    int rc = check_room(bytes, 0);
+
+    return rc ? rc : REAL(stele_os_set_bytes)(file, bytes);
+}
+
+static const bool is_sparse_of[] = { false, true };
+
 static void reserve_with_a_size_limit(void *context)
 {
-    const uint32_t flags = context ? STELE_SPARSE : 0;
+    const uint32_t flags = *(const bool *)context ? STELE_SPARSE : 0;
     struct stele *store = create_store(RECORD_BYTES, 10, 16 * KIB, flags);
     static uint8_t many[3000 * RECORD_BYTES];
     struct stele_txn *txn;
@@ -164,12 +192,9 @@ static void reserve_with_a_size_limit(void *context)
     uint64_t bytes = size_of_file(scratch_path);
     struct stele_info before = STELE_INFO_INIT, after = STELE_INFO_INIT;
     REQUIRE(stele_info(store, &before) == STELE_OK);
-    struct rlimit limit, most;
-    REQUIRE(getrlimit(RLIMIT_FSIZE, &most) == 0);
     /* From not a byte more to nearly enough. */
     for (uint64_t more = 0; more <= 192 * KIB; more += 4096) {
-        limit = (struct rlimit){ .rlim_cur = bytes + more, .rlim_max = most.rlim_max };
-        REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+        limit_file_bytes(bytes + more);
         REQUIRE(stele_reserve(store, 3000) == STELE_E_FULL);
         REQUIRE(stele_append(store, many, 3000, NULL) == STELE_E_FULL);
         REQUIRE(stele_set_count(store, 3000) == STELE_E_FULL);
@@ -184,8 +209,7 @@ static void reserve_with_a_size_limit(void *context)
         REQUIRE(stele_get(store, 0, other) == STELE_OK);
     }
     REQUIRE(stele_set(store, 9, record) == STELE_OK); /* what needs no room goes on */
-    limit.rlim_cur = most.rlim_cur;
-    REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    limit_file_bytes(UINT64_MAX);
     REQUIRE(stele_reserve(store, 3000) == STELE_OK);
     REQUIRE(stele_append(store, many, 3000, NULL) == STELE_OK);
     REQUIRE(stele_close(store) == STELE_OK);
@@ -193,8 +217,8 @@ static void reserve_with_a_size_limit(void *context)
 
 static void without_disk_growth_is_refused_and_goes_on_when_there_is_some(void **state)
 {
-    for (unsigned sparse = 0; sparse < 2; sparse++) {
-        assert_int_equal(exit_of_child(reserve_with_a_size_limit, sparse ? state : NULL), 0);
+    for (size_t i = 0; i < COUNT_OF(is_sparse_of); i++) {
+        assert_int_equal(exit_of_child(reserve_with_a_size_limit, (void *)(uintptr_t)&is_sparse_of[i]), 0);
         struct stele *store = open_store(STELE_READ_WRITE);
         assert_store(store);
         assert_u64(stele_count(store), 3010);
@@ -210,17 +234,14 @@ static void without_disk_growth_is_refused_and_goes_on_when_there_is_some(void *
 static void an_append_that_needs_less_than_the_reserve_ahead_gets_what_there_is(void **state)
 {
     struct stele *store = create_store(RECORD_BYTES, 100000, 16 * KIB, 0);
-    struct rlimit limit, most;
     static uint8_t many[1000 * RECORD_BYTES];
 
     assert_store(store);
     assert_ok(stele_set_count(store, 100000));
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &most), 0);
     /* Not room for twice the capacity, but for some. */
-    limit = (struct rlimit){ .rlim_cur = size_of_file(scratch_path) + MIB, .rlim_max = most.rlim_max };
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit_file_bytes(size_of_file(scratch_path) + MIB);
     int rc = stele_append(store, many, 1000, NULL);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &most), 0);
+    limit_file_bytes(UINT64_MAX);
     assert_ok(rc);
     assert_u64(stele_count(store), 101000);
     assert_true(info_of(store).capacity < 120000);
@@ -357,21 +378,14 @@ static void views_and_cursors_live_through_growth(void **state)
     assert_ok(stele_close(store));
 }
 
-struct line {
-    struct stele *store;
-    int to_child[2], to_parent[2];
-};
-
 static void read_along(void *context)
 {
-    struct line *line = context;
     struct stele *reader = open_store(STELE_READ_ONLY);
     uint64_t count;
 
     REQUIRE(reader);
-    close(line->to_child[1]);
-    REQUIRE(write(line->to_parent[1], "r", 1) == 1);
-    while (read(line->to_child[0], &count, sizeof(count)) == sizeof(count)) {
+    parent_tell("r", 1);
+    while (parent_hear(&count, sizeof(count))) {
         struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
         REQUIRE(stele_count(reader) == count);
         fill_record(other, RECORD_BYTES, count - 1, 0);
@@ -379,47 +393,31 @@ static void read_along(void *context)
         REQUIRE(memcmp(record, other, RECORD_BYTES) == 0);
         REQUIRE(stele_verify(reader, NULL, &report) == STELE_OK);
         REQUIRE(report.record_count == count);
-        REQUIRE(write(line->to_parent[1], "k", 1) == 1);
+        parent_tell("k", 1);
     }
     REQUIRE(stele_close(reader) == STELE_OK);
-    REQUIRE(stele_close(line->store) == STELE_OK); /* the parent's */
 }
 
 static void a_reader_in_another_process_sees_growth_without_opening_anew(void **state)
 {
-    struct line line;
+    static struct stele *store; /* in sight of a child that is a fork, so that it counts as no leak there */
     char byte;
-    int status = -1;
 
-    struct stele *store = create_store(RECORD_BYTES, 1, 16 * KIB, 0);
+    store = create_store(RECORD_BYTES, 1, 16 * KIB, 0);
     assert_store(store);
     append_one(store, 0);
-    line.store = store;
-    assert_int_equal(pipe2(line.to_child, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(line.to_parent, O_CLOEXEC), 0);
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        alarm(60);
-        read_along(&line);
-        _exit(0);
-    }
-    close(line.to_parent[1]);
-    assert_int_equal(read(line.to_parent[0], &byte, 1), 1);
+    struct child child = child_start(read_along, NULL);
+    assert_true(child_hear(&child, &byte, 1));
     for (uint64_t count = 2; count < 400; count += 1) {
         append_one(store, count - 1);
         if (count % 13 == 0)
             assert_ok(stele_reserve(store, info_of(store).capacity + 1));
         if (count % 7)
             continue;
-        assert_int_equal(write(line.to_child[1], &count, sizeof(count)), sizeof(count));
-        assert_int_equal(read(line.to_parent[0], &byte, 1), 1);
+        child_tell(&child, &count, sizeof(count));
+        assert_true(child_hear(&child, &byte, 1));
     }
-    close(line.to_child[1]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
-    close(line.to_child[0]);
-    close(line.to_parent[0]);
+    assert_int_equal(child_end(&child), 0);
     assert_ok(stele_close(store));
 }
 

@@ -6,28 +6,25 @@
 #include "journal.h"
 #include "scratch.h"
 
-#include <fcntl.h>
-#include <sys/resource.h>
-
 enum { RECORD_BYTES = 64, COUNT = 100, CAPACITY = 200, RING = 16 * KIB, FILE_BYTES_MAX = 8 * MIB,
-       ROOM_BYTES = 64 * MIB, WORK_S_MAX = 20 };
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HAS_SHADOW 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HAS_SHADOW 1
-#endif
-#endif
-#ifndef HAS_SHADOW
-#define HAS_SHADOW 0
-#endif
+       ROOM_BYTES = 64 * MIB };
 
 static uint8_t image[FILE_BYTES_MAX], work[FILE_BYTES_MAX];
 static uint64_t file_bytes;
 static struct stele_slot slot; /* of the image */
 
 /* ---- the store that is changed ---- */
+
+static void load_image(void)
+{
+    const char *path = scratch_name("image");
+
+    file_bytes = size_of_file(path);
+    REQUIRE(file_bytes <= sizeof(image));
+    peek(path, 0, image, (size_t)file_bytes);
+    memcpy(&slot, image, sizeof(slot));
+    memcpy(work, image, (size_t)file_bytes);
+}
 
 static int make_image(void **state)
 {
@@ -39,11 +36,8 @@ static int make_image(void **state)
     fill_records(records, RECORD_BYTES, 0, COUNT, 1);
     if (!store || stele_append(store, records, COUNT, NULL) || stele_close(store))
         return -1;
-    file_bytes = size_of_file(scratch_path);
-    REQUIRE(file_bytes <= sizeof(image));
-    peek(scratch_path, 0, image, (size_t)file_bytes);
-    memcpy(&slot, image, sizeof(slot));
-    memcpy(work, image, (size_t)file_bytes);
+    copy_file(scratch_path, scratch_name("image"));
+    load_image();
     return 0;
 }
 
@@ -52,14 +46,16 @@ static int make_image(void **state)
 /* Write what @work holds; holes where it is zero. */
 static void write_work(void)
 {
-    int descriptor = open(scratch_path, O_RDWR | O_TRUNC | O_CLOEXEC);
+    FILE *file = file_at(scratch_path, "wb", 0);
 
-    REQUIRE(descriptor >= 0 && ftruncate(descriptor, (off_t)file_bytes) == 0);
     for (uint64_t at = 0; at < file_bytes; at += 4096) {
-        if (!stele_is_zero(work + at, 4096))
-            REQUIRE(pwrite(descriptor, work + at, 4096, (off_t)at) == 4096);
+        if (stele_is_zero(work + at, 4096))
+            continue;
+        REQUIRE(fseeko(file, (off_t)at, SEEK_SET) == 0);
+        REQUIRE(fwrite(work + at, 1, 4096, file) == 4096);
     }
-    close(descriptor);
+    REQUIRE(fflush(file) == 0 && ftruncate(fileno(file), (off_t)file_bytes) == 0);
+    REQUIRE(fclose(file) == 0);
 }
 
 static void put_slot(const struct stele_slot *changed)
@@ -81,24 +77,11 @@ static bool is_unchanged(void)
     return size_of_file(scratch_path) == file_bytes && memcmp(now, work, (size_t)file_bytes) == 0;
 }
 
-/* No more address space than there is now and ROOM_BYTES, and an end to work without one. */
-static void limit_child(void)
+/* The image, which a child may not have; from here on no more address space than now and ROOM_BYTES. */
+static void begin_child(void)
 {
-    struct rlimit cpu = { WORK_S_MAX, WORK_S_MAX };
-    const char *variant = getenv("STELE_VARIANT");
-    unsigned long pages = 0;
-
-    if (variant && !strcmp(variant, "valgrind"))
-        return;
-    REQUIRE(setrlimit(RLIMIT_CPU, &cpu) == 0);
-    if (HAS_SHADOW)
-        return;
-    FILE *sizes = fopen("/proc/self/statm", "re");
-    REQUIRE(sizes && fscanf(sizes, "%lu", &pages) == 1);
-    fclose(sizes);
-    rlim_t bytes = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ROOM_BYTES;
-    struct rlimit space = { bytes, bytes };
-    REQUIRE(setrlimit(RLIMIT_AS, &space) == 0);
+    load_image();
+    system_limit_memory(ROOM_BYTES);
 }
 
 /* Below scale 100 only each n-th case is tried, from a random one on. */
@@ -275,7 +258,7 @@ static void try_numbers(void *context)
     const struct number *number = context;
     uint64_t truth = 0;
 
-    limit_child();
+    begin_child();
     memcpy(&truth, (uint8_t *)&slot + number->offset, number->bytes);
     for (size_t i = 0; i < COUNT_OF(boundaries); i++)
         try_number(number, boundaries[i]);
@@ -308,7 +291,7 @@ static const struct {
 
 static void open_giants(void *context)
 {
-    limit_child();
+    begin_child();
     for (size_t i = 0; i < COUNT_OF(giants); i++) {
         struct stele_slot changed = slot;
         struct stele_layout layout;
@@ -331,7 +314,7 @@ static void a_header_of_a_store_too_large_for_its_file_is_a_cut_file(void **stat
 /* Sums and schema room far behind everything, with the file behind them a hole. */
 static void open_stretched(void *context)
 {
-    limit_child();
+    begin_child();
     for (unsigned shift = 22; shift < 61; shift++) {
         for (unsigned region = 3; region < 5; region++) {
             struct stele_slot changed = slot;
@@ -349,20 +332,18 @@ static void open_stretched(void *context)
 /* Here the windows may be as large as they are. */
 static void use_stretched(void *context)
 {
-    struct rlimit cpu = { WORK_S_MAX, WORK_S_MAX };
-    struct stele_slot changed = slot;
+    struct stele_slot changed;
     struct stele *store = NULL;
-    int descriptor = open(scratch_path, O_RDWR | O_CLOEXEC);
 
-    REQUIRE(descriptor >= 0 && setrlimit(RLIMIT_CPU, &cpu) == 0);
+    load_image();
+    changed = slot;
     changed.regions[3].offset = UINT64_C(1) << 40;
     put_slot(&changed);
     write_work();
-    REQUIRE(ftruncate(descriptor, (INT64_C(1) << 40) + 4096) == 0);
+    set_size_of_file(scratch_path, (UINT64_C(1) << 40) + 4096);
     REQUIRE(stele_open(scratch_path, NULL, &store) == STELE_OK);
     use_store(store);
     REQUIRE(stele_close(store) == STELE_OK);
-    close(descriptor);
 }
 
 static void regions_any_distance_apart_cost_no_more_work(void **state)
@@ -451,7 +432,7 @@ static void open_bombs(void *context)
     static const struct stele_schema_field good = { .type = 8, .element_bytes = 8 };
     uint8_t fields[512];
 
-    limit_child();
+    begin_child();
     for (size_t i = 0; i < COUNT_OF(bombs); i++) {
         size_t bytes = put_field(fields, &good, "a");
         bytes += put_field(fields + bytes, &bombs[i].field, bombs[i].name);
@@ -478,7 +459,7 @@ static void open_crowds(void *context)
     static const uint32_t claims[] = { 0, 1, 63, 65, 1193, 65535, 65536, 0x7fffffff, MANY };
     size_t bytes = 0;
 
-    limit_child();
+    begin_child();
     for (uint32_t n = 0; n < room; n++) {
         char name[8];
         struct stele_schema_field field = { .type = 2, .element_bytes = 1, .offset = n };
@@ -613,7 +594,7 @@ static void try_items(void *context)
 {
     const struct stele_item *truth = context;
 
-    limit_child();
+    begin_child();
     put_slot(&slot);
     for (size_t which = 0; which < COUNT_OF(item_numbers); which++) {
         for (size_t i = 0; i < COUNT_OF(boundaries); i++)
@@ -636,7 +617,7 @@ static void try_empty_items(void *context)
 {
     uint8_t items[64];
 
-    limit_child();
+    begin_child();
     put_slot(&slot);
     for (uint16_t type = STELE_ITEM_RECORDS; type <= STELE_ITEM_REPAIR; type++) {
         const struct stele_item empty = { .type = type, .region = type == STELE_ITEM_RECORDS ? 3 : 4 };
@@ -658,7 +639,7 @@ static void try_heads(void *context)
     uint8_t items[256];
     size_t bytes = put_item(items, &good_items[0], 0);
 
-    limit_child();
+    begin_child();
     put_slot(&slot);
     for (size_t i = 0; i < COUNT_OF(boundaries); i++) {
         struct stele_entry_head head = entry_head(bytes);
@@ -701,10 +682,12 @@ static void every_number_of_an_entry_head_at_every_boundary_ends_the_walk_or_is_
 /* The smallest entries there are, one behind the other through the whole ring, and more of them than it holds. */
 static void open_full_ring(void *context)
 {
-    uint64_t chain = slot.chain;
-    struct stele_slot changed = slot;
+    uint64_t chain;
+    struct stele_slot changed;
 
-    limit_child();
+    begin_child();
+    chain = slot.chain;
+    changed = slot;
     changed.ring_head = 0;
     put_slot(&changed);
     for (uint64_t place = 0; place + 72 <= RING; place += 72) {

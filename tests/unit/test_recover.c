@@ -2,18 +2,13 @@
  * Recovery: what a dead writer left comes to the same however often it is interrupted, what is lost is told to
  * everybody and listed when it is given up, and damage keeps nobody out.
  *
- * The system's calls below stand in for the real ones, so that a test can see them, stop at each, or spoil a page.
+ * Functions of os.h have others in their place here, so that a test can see them, stop at each, or spoil a page.
  */
 #include "guard.h"
 #include "journal.h"
 #include "replay.h"
 #include "scratch.h"
-
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
+#include "wrap.h"
 
 enum { RECORD_BYTES = 16, COUNT = 400, ENTRIES_MAX = 200, WRITES_MAX = 256, KILLED = 9 };
 
@@ -32,54 +27,62 @@ static void maybe_die(void)
         _exit(KILLED);
 }
 
-ssize_t pwrite(int descriptor, const void *bytes, size_t byte_count, off_t offset)
+WRAPPED(int, stele_os_write, const struct stele_os_file *file, uint64_t offset, const void *bytes, size_t byte_count)
 {
     maybe_die();
-    return syscall(SYS_pwrite64, descriptor, bytes, byte_count, offset);
+    return REAL(stele_os_write)(file, offset, bytes, byte_count);
 }
 
-ssize_t pwritev2(int descriptor, const struct iovec *vectors, int vector_count, off_t offset, int flags)
+WRAPPED(int, stele_os_write_durable, const struct stele_os_file *file, uint64_t offset, const void *bytes,
+        size_t byte_count)
 {
     maybe_die();
-    if (flags & RWF_DSYNC && durable_count < WRITES_MAX) {
-        durable_writes[durable_count].offset = (uint64_t)offset;
-        durable_writes[durable_count++].bytes = vectors[0].iov_len;
+    if (durable_count < WRITES_MAX) {
+        durable_writes[durable_count].offset = offset;
+        durable_writes[durable_count++].bytes = byte_count;
     }
-    return syscall(SYS_pwritev2, descriptor, vectors, vector_count, offset, (off_t)0, flags);
+    return REAL(stele_os_write_durable)(file, offset, bytes, byte_count);
 }
 
-int fdatasync(int descriptor)
+WRAPPED(int, stele_os_store, const struct stele_os_file *file, uint64_t offset, const void *bytes, size_t byte_count,
+        void *view)
 {
     maybe_die();
-    return (int)syscall(SYS_fdatasync, descriptor);
+    return REAL(stele_os_store)(file, offset, bytes, byte_count, view);
 }
 
-void *mmap(void *address, size_t byte_count, int protection, int flags, int descriptor, off_t offset)
+WRAPPED(int, stele_os_zero, const struct stele_os_file *file, uint64_t offset, uint64_t byte_count, bool is_sparse)
 {
-    void *map = (void *)syscall(SYS_mmap, address, byte_count, protection, flags, descriptor, offset);
-    uint64_t from = (uint64_t)offset;
-
-    if (map == MAP_FAILED || descriptor < 0 || unreadable_offset < from || unreadable_offset - from >= byte_count)
-        return map;
-    /* A page of a file that has none: the same signal as for one that the medium cannot read. */
-    int empty = memfd_create("empty", MFD_CLOEXEC);
-    uint8_t *page = (uint8_t *)map + (unreadable_offset - from);
-    REQUIRE(empty >= 0);
-    REQUIRE((void *)syscall(SYS_mmap, page, (size_t)4096, PROT_READ, MAP_SHARED | MAP_FIXED, empty, (off_t)0) == page);
-    close(empty);
-    return map;
+    maybe_die();
+    return REAL(stele_os_zero)(file, offset, byte_count, is_sparse);
 }
 
-static struct sigaction guard; /* as installed: cmocka takes the signal for each of its tests */
-
-static void take_signal_back(void)
+WRAPPED(int, stele_os_flush, void *address, size_t byte_count)
 {
-    assert_int_equal(sigaction(SIGBUS, &guard, NULL), 0);
+    maybe_die();
+    return REAL(stele_os_flush)(address, byte_count);
+}
+
+WRAPPED(int, stele_os_sync, const struct stele_os_file *file)
+{
+    maybe_die();
+    return REAL(stele_os_sync)(file);
+}
+
+WRAPPED(int, stele_os_map, const struct stele_os_file *file, uint64_t offset, size_t byte_count, bool is_writable,
+        bool is_random, void **out)
+{
+    int rc = REAL(stele_os_map)(file, offset, byte_count, is_writable, is_random, out);
+
+    if (rc == STELE_OK && unreadable_offset && unreadable_offset >= offset && unreadable_offset - offset < byte_count)
+        REQUIRE(system_break_page((uint8_t *)*out + (unreadable_offset - offset)));
+    return rc;
 }
 
 /* ---- stores that a writer left ---- */
 
 static uint8_t expected[COUNT * RECORD_BYTES];
+static unsigned commit_count CARRIED; /* of the child that dies */
 static uint8_t found[COUNT * RECORD_BYTES];
 static char before_path[128], image_path[128];
 
@@ -94,12 +97,11 @@ static struct stele *left_open;
 
 static void set_some_and_die(void *context)
 {
-    const unsigned *commits = context;
     uint8_t record[RECORD_BYTES];
 
     left_open = open_store(STELE_READ_WRITE);
     REQUIRE(left_open);
-    for (unsigned i = 0; i < *commits; i++) {
+    for (unsigned i = 0; i < commit_count; i++) {
         fill_record(record, RECORD_BYTES, i, 2);
         REQUIRE(stele_set(left_open, i * 3, record) == STELE_OK);
     }
@@ -142,7 +144,8 @@ static void make_image(unsigned commits)
     snprintf(before_path, sizeof(before_path), "%s/before", scratch_folder);
     snprintf(image_path, sizeof(image_path), "%s/image", scratch_folder);
     copy_file(scratch_path, before_path);
-    assert_int_equal(exit_of_child(set_some_and_die, &commits), 7);
+    commit_count = commits;
+    assert_int_equal(exit_of_child(set_some_and_die, NULL), 7);
     for (unsigned i = 0; i < commits; i++)
         fill_record(expected + i * 3 * RECORD_BYTES, RECORD_BYTES, i, 2);
     copy_file(before_path, image_path);
@@ -217,12 +220,14 @@ static uint64_t print_of_records(void)
     return print;
 }
 
+static unsigned change CARRIED; /* before which recovery is killed */
+
 static void recover_and_be_killed(void *context)
 {
     struct stele_options options = STELE_OPTIONS_INIT;
     struct stele_recovery recovery = STELE_RECOVERY_INIT;
 
-    kill_at = *(const unsigned *)context;
+    kill_at = change;
     REQUIRE(stele_recover(scratch_path, &options, &recovery) == STELE_OK);
     kill_at = 0;
 }
@@ -243,11 +248,12 @@ static void a_recovery_that_is_killed_and_made_again_gives_the_same_bytes(void *
     unsigned step = scale_percent() < 50 ? 4 : 1;
     for (unsigned at = 1; code == KILLED; at += step) {
         copy_file(image_path, scratch_path);
-        code = exit_of_child(recover_and_be_killed, &at);
+        change = at;
+        code = exit_of_child(recover_and_be_killed, NULL);
         stops += code == KILLED ? step : 0;
         /* And once more in the middle of the second. */
-        unsigned again = at / 2 + 1;
-        (void)exit_of_child(recover_and_be_killed, &again);
+        change = at / 2 + 1;
+        (void)exit_of_child(recover_and_be_killed, NULL);
         recover(0);
         assert_u64(print_of_records(), print);
     }
@@ -457,7 +463,7 @@ static void count_errors(void *context, int level, const char *text)
 static void recovery_reports_a_block_that_is_damaged_or_unreadable_and_goes_on(void **state)
 {
     for (unsigned is_unreadable = 0; is_unreadable < 2; is_unreadable++) {
-        take_signal_back();
+        system_return_faults();
         make_image(4); /* records 0 to 9 */
         struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
         if (is_unreadable)
@@ -517,13 +523,15 @@ static void forge(uint64_t session, uint64_t sequence, size_t stride)
     stele_entry_done(&entry);
 }
 
+static const bool is_own_session_of[] = { false, true };
+
 static void store_the_forged_and_die(void *context)
 {
     struct stele_info info = STELE_INFO_INIT;
 
     left_open = open_store(STELE_READ_WRITE);
     REQUIRE(left_open && stele_info(left_open, &info) == STELE_OK);
-    forge(*(unsigned *)context ? info.session : 12345, info.sequence + (UINT64_C(1) << 40), SOME_AT_PAGES);
+    forge(*(const bool *)context ? info.session : 12345, info.sequence + (UINT64_C(1) << 40), SOME_AT_PAGES);
     REQUIRE(stele_append(left_open, forged, 1, NULL) == STELE_OK);
     REQUIRE(stele_append(left_open, forged, 1, NULL) == STELE_OK);
     _exit(7);
@@ -531,12 +539,12 @@ static void store_the_forged_and_die(void *context)
 
 static void records_that_hold_entries_raise_no_false_alarm(void **state)
 {
-    for (unsigned is_own_session = 0; is_own_session < 2; is_own_session++) {
+    for (size_t i = 0; i < COUNT_OF(is_own_session_of); i++) {
         struct stele *store = create_store(sizeof(forged), 10, 64 * KIB, 0);
         static uint8_t record[sizeof(forged)];
         assert_store(store);
         assert_ok(stele_close(store));
-        assert_int_equal(exit_of_child(store_the_forged_and_die, &is_own_session), 7);
+        assert_int_equal(exit_of_child(store_the_forged_and_die, (void *)(uintptr_t)&is_own_session_of[i]), 7);
         store = open_store(STELE_READ_ONLY);
         assert_store(store);
         assert_u64(stele_count(store), 2);
@@ -556,7 +564,6 @@ static void records_that_hold_entries_raise_no_false_alarm(void **state)
 /* The ring goes round: shorter entries overwrite the heads of longer ones, whose records stay in sight behind them. */
 static void go_round_and_die(void *context)
 {
-    const unsigned *commits = context;
     struct stele_info info = STELE_INFO_INIT;
 
     left_open = open_store(STELE_READ_WRITE);
@@ -566,7 +573,7 @@ static void go_round_and_die(void *context)
     for (unsigned i = 0; i < 20; i++)
         REQUIRE(stele_set(left_open, 0, forged) == STELE_OK);
     REQUIRE(stele_checkpoint(left_open) == STELE_OK);
-    for (unsigned i = 0; i < *commits; i++) {
+    for (unsigned i = 0; i < commit_count; i++) {
         struct stele_txn *txn;
         REQUIRE(stele_begin(left_open, &txn) == STELE_OK);
         REQUIRE(stele_txn_tag(txn, "tag", 3) == STELE_OK);
@@ -581,7 +588,8 @@ static void what_is_left_of_overwritten_entries_raises_no_false_alarm(void **sta
         struct stele *store = create_store(sizeof(forged), 10, 64 * KIB, 0);
         assert_store(store);
         assert_ok(stele_close(store));
-        assert_int_equal(exit_of_child(go_round_and_die, &commits), 7);
+        commit_count = commits;
+        assert_int_equal(exit_of_child(go_round_and_die, NULL), 7);
         store = open_store(STELE_READ_ONLY);
         assert_store(store);
         assert_verifies(store);
@@ -612,15 +620,13 @@ static void recover_in_little_memory(void *context)
 {
     struct stele_options options = STELE_OPTIONS_INIT;
     struct stele_recovery recovery = STELE_RECOVERY_INIT;
-    struct rusage before, after;
+    uint64_t before = system_peak_bytes();
 
-    REQUIRE(getrusage(RUSAGE_SELF, &before) == 0);
     REQUIRE(stele_recover(scratch_path, &options, &recovery) == STELE_OK);
-    REQUIRE(getrusage(RUSAGE_SELF, &after) == 0);
     REQUIRE(recovery.entry_count == SMALL_COMMITS);
     REQUIRE(recovery.count == (uint64_t)SMALL_COMMITS * SMALL_PER_COMMIT);
-    /* In KiB. The records themselves are 6 MiB, in the map; an image of each by itself would be 200 MiB and more. */
-    REQUIRE(after.ru_maxrss - before.ru_maxrss < 64 * KIB);
+    /* The records themselves are 6 MiB, in the map; an image of each by itself would be 200 MiB and more. */
+    REQUIRE(system_peak_bytes() - before < 64 * MIB);
 }
 
 static void replay_costs_by_the_item_and_not_by_the_record(void **state)
@@ -667,7 +673,8 @@ int main(void)
         IN_FAST_SCRATCH(replay_costs_by_the_item_and_not_by_the_record),
     };
 
-    if (stele_guard_install() || sigaction(SIGBUS, NULL, &guard))
+    if (stele_guard_install())
         return 1;
+    system_note_faults();
     return cmocka_run_group_tests_name("recover", tests, NULL, NULL);
 }

@@ -6,13 +6,9 @@
 #include "scratch.h"
 #include "sums.h"
 
-#include <signal.h>
-#include <sys/wait.h>
-#include <sys/prctl.h>
-
 enum { RECORD_BYTES = 64, COUNT = 1000, PER_BLOCK = 64, RING_BYTES = 64 * KIB };
 
-static uint8_t records[COUNT * RECORD_BYTES];
+static uint8_t records[COUNT * RECORD_BYTES] CARRIED;
 static struct stele *left_open; /* by a child that dies: in sight, so that it counts as no leak */
 
 static void store_of_all(uint64_t capacity)
@@ -238,7 +234,7 @@ static void blocks_that_a_cut_took_are_told(void **state)
     struct stele_verify_options options = noting();
 
     store_of_all(COUNT);
-    assert_int_equal(truncate(scratch_path, 4 * MIB + 10 * 4096), 0);
+    set_size_of_file(scratch_path, 4 * MIB + 10 * 4096);
     /* A file that was cut is read as far as it goes. */
     struct stele *store = open_store(STELE_READ_ONLY);
     assert_store(store);
@@ -295,12 +291,13 @@ static void progress_goes_up_and_can_stop_the_work(void **state)
 
 static uint8_t many[3000 * RECORD_BYTES];
 
-/* Grow, cut, set, bulk load, checkpoint, come and go, until killed. */
-static void write_for_ever(uint64_t seed)
-{
-    struct chance chance = { .state = seed };
+static struct chance writer_chance CARRIED;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+/* Grow, cut, set, bulk load, checkpoint, come and go, until killed. */
+static void write_for_ever(void *context)
+{
+    struct chance chance = writer_chance;
+
     for (;;) {
         left_open = open_store(STELE_READ_WRITE);
         REQUIRE(left_open);
@@ -309,10 +306,10 @@ static void write_for_ever(uint64_t seed)
             chance_fill(&chance, many, 256);
             switch (chance_below(&chance, 6)) {
             case 0:
-                REQUIRE(stele_append(left_open, many, 1 + chance_below(&chance, 3000), NULL) == STELE_OK);
+                REQUIRE(stele_append(left_open, many, 1 + (size_t)chance_below(&chance, 3000), NULL) == STELE_OK);
                 break;
             case 1:
-                REQUIRE(stele_append(left_open, many, 1 + chance_below(&chance, 30), NULL) == STELE_OK);
+                REQUIRE(stele_append(left_open, many, 1 + (size_t)chance_below(&chance, 30), NULL) == STELE_OK);
                 break;
             case 2:
                 REQUIRE(stele_set_count(left_open, count > 60000 ? 10 : chance_below(&chance, count + 1)) ==
@@ -340,10 +337,8 @@ static void what_writers_change_meanwhile_is_no_damage(void **state)
     store_of_all(100);
     struct stele *reader = open_store(STELE_READ_ONLY);
     assert_store(reader);
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0)
-        write_for_ever(chance_next(&chance));
+    writer_chance.state = chance_next(&chance);
+    struct child child = child_start(write_for_ever, NULL);
     uint64_t until_us = stele_os_clock_us() + 20000 * scaled(100, 10); /* not to pass: to have tried enough */
     while (stele_os_clock_us() < until_us) {
         struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
@@ -354,10 +349,7 @@ static void what_writers_change_meanwhile_is_no_damage(void **state)
         *(rc ? &busy_count : &good_count) += 1;
     }
     print_message("%u good, %u busy\n", good_count, busy_count);
-    int status = 0;
-    assert_int_equal(kill(child, SIGKILL), 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL); /* it had not failed before */
+    child_kill(&child);
     assert_true(good_count > 0);
     assert_ok(stele_close(reader));
     struct stele *store = open_store(STELE_READ_WRITE);
