@@ -1,9 +1,13 @@
 """The reporter itself: what it must not let pass."""
+import contextlib
 import importlib.util
+import io
 import os
 import subprocess
 import sys
 import tempfile
+import time
+import types
 import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -111,18 +115,83 @@ class Script(unittest.TestCase):
             "C.test_never_begun": "FAILED"})
 
     def test_the_last_line_counts_and_the_exit_code_tells(self):
+        good = {"variant": "v", "build_seconds": 1, "suites": [
+            {"suite": "unit/a", "passed": 3, "skipped": 1, "failures": [], "seconds": 1}]}
+        bad = {"variant": "w", "build_seconds": 1, "suites": [
+            {"suite": "unit/a", "passed": 2, "skipped": 0, "failures": [["x", "failed"]], "seconds": 1}]}
+        unbuilt = {"variant": "x", "build_seconds": 1, "suites": [report.failure_of("build", "no compiler")]}
+        for outcomes, code, line in (([good], 0, "3 passed, 0 failed, 1 skipped"),
+                                     ([good, bad], 1, "5 passed, 1 failed, 1 skipped"),
+                                     ([good, unbuilt], 1, "3 passed, 1 failed, 1 skipped"),
+                                     ([], 1, "0 passed, 1 failed, 0 skipped")):
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                self.assertEqual(report.total(outcomes, 61), code)
+            self.assertEqual(output.getvalue().splitlines()[-1], line)
+
+
+class Skips(unittest.TestCase):
+    def allowed(self, text):
         with tempfile.TemporaryDirectory() as folder:
-            good = os.path.join(folder, "good.json")
-            bad = os.path.join(folder, "bad.json")
-            report.write_results(good, {"variant": "v", "seconds": 1, "suites": [
-                {"suite": "unit/a", "passed": 3, "skipped": 1, "failures": [], "seconds": 1}]})
-            report.write_results(bad, {"variant": "w", "seconds": 1, "suites": [
-                {"suite": "unit/a", "passed": 2, "skipped": 0, "failures": [["x", "failed"]], "seconds": 1}]})
-            for paths, code, line in (([good], 0, "3 passed, 0 failed, 1 skipped"),
-                                      ([good, bad], 1, "5 passed, 1 failed, 1 skipped")):
-                done = subprocess.run([sys.executable, PATH, "total", *paths], stdin=subprocess.DEVNULL,
-                                      stdout=subprocess.PIPE, text=True)
-                self.assertEqual((done.returncode, done.stdout.splitlines()[-1]), (code, line))
+            os.mkdir(os.path.join(folder, "tests"))
+            with open(os.path.join(folder, report.ALLOWED_PATH), "w", encoding="utf-8") as file:
+                file.write(text)
+            return report.read_allowed(folder)
+
+    def test_a_skip_is_allowed_on_its_platform_only(self):
+        for word, names in (("any", {"linux64", "linux32", "windows"}), ("linux", {"linux64", "linux32"}),
+                            ("linux32", {"linux32"}), ("windows", {"windows"})):
+            with self.subTest(word=word):
+                allowed = self.allowed("# comment\n%s unit/a second  a reason\n" % word)
+                self.assertEqual({name for name, tests in allowed.items() if ("unit/a", "second") in tests}, names)
+
+    def test_a_line_without_a_platform_or_a_reason_is_refused(self):
+        for line in ("unit/a second some reason", "macos unit/a second reason", "any unit/a second"):
+            with self.subTest(line=line), self.assertRaises(SystemExit):
+                self.allowed(line + "\n")
+
+
+class Processes(unittest.TestCase):
+    """Of a suite that hangs, also those that left its group."""
+    SUITE = "import subprocess, time\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\ntime.sleep(600)\n"
+
+    def test_a_hung_suite_takes_its_processes_along(self):
+        args = types.SimpleNamespace(build=".", variant="v", suites="unit", name=[], wrap="", patience=1, scale="")
+        test = {"cmd": [sys.executable, "-c", self.SUITE], "env": {}, "timeout": 1}
+        runner = report.Runner(args)
+        seen = []
+        end_group = runner.end_group
+
+        def look_and_end(pid):
+            seen.extend(report.processes_of(runner.groups[pid]))
+            end_group(pid)
+
+        runner.end_group = look_and_end
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            outcome = runner.run_one("unit/a", test)
+        self.assertIn("hung", output.getvalue())
+        self.assertEqual(len(outcome["failures"]), 2)
+        self.assertEqual(len(seen), 2)
+        self.assertEqual([pid for pid in seen if self.is_running(pid)], [])
+
+    @staticmethod
+    def is_running(pid):
+        for _ in range(200):
+            try:
+                with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as file:
+                    if file.read().rpartition(")")[2].split()[0] == "Z":
+                        return False
+            except OSError:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def test_a_wrapper_stands_before_programs_and_not_before_python(self):
+        args = types.SimpleNamespace(build=".", variant="v", suites="unit", name=[], wrap="watch -q", patience=1,
+                                     scale="")
+        test = {"cmd": ["program"], "env": {"STELE_WRAPPER": "wine words"}, "timeout": 1}
+        runner = report.Runner(args)
+        self.assertEqual(runner.command("unit/a", test), ["watch", "-q", "wine", "words", "program"])
+        self.assertEqual(runner.command("script/a", test), ["program"])
 
 
 if __name__ == "__main__":

@@ -88,6 +88,15 @@ class Setup(unittest.TestCase):
     def test_what_only_tests_need_is_not_asked_for_by_a_build(self):
         self.assertEqual(self.run_setup("build", without=["valgrind", "clang"])[0], 0)
 
+    def test_what_only_other_platforms_need_is_not_asked_for_by_a_quick_check(self):
+        foreign = ["x86_64-w64-mingw32-gcc", "wine", "dpkg-source", "cmake", "valgrind"]
+        self.assertEqual(self.run_setup("quick", without=foreign), (0, "", ""))
+
+    def test_all_asks_for_what_other_platforms_need(self):
+        code, output, _ = self.run_setup("all", without=["x86_64-w64-mingw32-gcc", "wine", "cmake", "sudo"])
+        self.assertEqual(code, 3)
+        self.assertIn(LINE + "gcc-mingw-w64-x86-64 wine cmake\n", output)
+
     def test_a_system_without_apt_is_told_what_is_missing(self):
         code, output, _ = self.run_setup("all", without=["meson", "apt-get"])
         self.assertEqual(code, 3)

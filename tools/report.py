@@ -3,13 +3,11 @@
 
   report.py run BUILD [NAME...]    run the suites of a build folder (all, or those named)
   report.py script FILE [WORD...]  run one Python suite, or the tests with WORD in their name; prints as cmocka does
-  report.py note FILE              record a failure that is no test, as a build that failed
-  report.py total FILE...          add up results that `run --results` and `note` wrote
 
 A suite fails when a test function fails, when it crashes, hangs or prints nothing, when its exit code says so,
 when it has more or fewer test functions than tests/pinned_counts.txt says, and when a test skips that is not in
-tests/allowed_skips.txt. The last line is always `N passed, N failed, N skipped`; the exit code is 1 when anything
-failed.
+tests/allowed_skips.txt for the platform that it was built for. The last line is always `N passed, N failed,
+N skipped`; the exit code is 1 when anything failed.
 """
 import argparse
 import concurrent.futures
@@ -32,6 +30,13 @@ import unittest
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PINNED_PATH = os.path.join("tests", "pinned_counts.txt")
 ALLOWED_PATH = os.path.join("tests", "allowed_skips.txt")
+PLATFORMS = {  # words of tests/allowed_skips.txt
+    "any": {"linux64", "linux32", "windows"},
+    "linux": {"linux64", "linux32"},
+    "linux64": {"linux64"},
+    "linux32": {"linux32"},
+    "windows": {"windows"},
+}
 MARK = re.compile(r"\[\s*(RUN|OK|FAILED|SKIPPED)\s*\] (\S.*)$")
 SHOWN_LINES_MAX = 120
 
@@ -75,7 +80,7 @@ def judge(suite, text, exit_code, is_hung, pinned, allowed, wall_s_max=0):
     failures += [(name, "two tests of one suite have this name") for name in repeated]
 
     skipped = [name for name, word in results.items() if word == "SKIPPED"]
-    failures += [(name, "skipped, and %s does not allow it" % ALLOWED_PATH)
+    failures += [(name, "skipped, and %s does not allow it on this platform" % ALLOWED_PATH)
                  for name in skipped if (suite, name) not in allowed and (suite, "*") not in allowed]
     is_complete = not is_hung and not cut and results
     function_count = sum(" " not in name for name in results)  # "setUpClass (…)" failed, but is no test function
@@ -107,23 +112,94 @@ def read_pinned(top):
 
 
 def read_allowed(top):
-    allowed = set()
+    """By platform, the (suite, test) that may skip."""
+    allowed = {name: set() for name in PLATFORMS["any"]}
     for number, words in read_table(os.path.join(top, ALLOWED_PATH)):
-        if len(words) < 3:
-            sys.exit("%s:%d: expected a suite, a test (or *) and a reason" % (ALLOWED_PATH, number))
-        allowed.add((words[0], words[1]))
+        if len(words) < 4 or words[0] not in PLATFORMS:
+            sys.exit("%s:%d: expected a platform (%s), a suite, a test (or *) and a reason"
+                     % (ALLOWED_PATH, number, ", ".join(PLATFORMS)))
+        for name in PLATFORMS[words[0]]:
+            allowed[name].add((words[1], words[2]))
     return allowed
+
+
+# ---- Windows on this system --------------------------------------------------------------------
+
+class Wine:
+    """A Windows of Wine in @folder, with the server that makes programs start in no time."""
+    IDLE_S_MAX = 60  # then the server ends by itself, should nobody be left to end it
+
+    def __init__(self, folder):
+        self.folder = os.path.abspath(folder)
+        self.stamp = os.path.join(self.folder, "stamp")
+
+    def call(self, *words, check=True):
+        environment = {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "DISPLAY")}
+        environment.update(WINEPREFIX=self.folder, WINEDEBUG="-all",
+                           WINEDLLOVERRIDES="mscoree,mshtml,winemenubuilder.exe=")
+        # A file, no pipe: what it starts in the background keeps a pipe open. A session: Ctrl-C is ours to handle.
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.run(words, check=False, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+                                     stderr=subprocess.STDOUT, timeout=300, start_new_session=True)
+            output.seek(0)
+            text = output.read().decode("utf-8", "replace").strip()
+        if check and process.returncode:
+            raise OSError("%s ended with %d: %s" % (" ".join(words), process.returncode, text))
+        return text
+
+    def up(self):
+        """Make it unless it is there; one that another user, or another Wine, made is thrown away."""
+        wanted = self.call("wine", "--version") + "\n"
+        if os.path.isdir(self.folder) and not self.is_made(wanted):
+            if os.stat(self.folder).st_uid == os.geteuid():
+                self.down()
+            shutil.rmtree(self.folder)
+        if not os.path.isdir(self.folder):
+            os.makedirs(self.folder)
+            self.call("wineboot", "-i")
+            with open(self.stamp, "w", encoding="utf-8") as file:
+                file.write(wanted)
+        self.call("wineserver", "-p%d" % self.IDLE_S_MAX, check=False)  # 2 where one runs
+
+    def is_made(self, wanted):
+        try:
+            with open(self.stamp, encoding="utf-8") as file:
+                return file.read() == wanted and os.stat(self.folder).st_uid == os.geteuid()
+        except OSError:
+            return False
+
+    def down(self):
+        """End the server, and with it all that runs there."""
+        self.call("wineserver", "-k", check=False)
 
 
 # ---- running suites ----------------------------------------------------------------------------
 
+def processes_of(mark):
+    """Processes of ours that were started with the variable STELE_SUITE=@mark, whatever group they are in."""
+    wanted = b"STELE_SUITE=" + os.fsencode(mark)
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if name.isdigit() and int(name) != os.getpid():
+                with open("/proc/%s/environ" % name, "rb") as file:
+                    if wanted in file.read().split(b"\0"):
+                        yield int(name)
+
+
 class Runner:
+    """Runs the suites of one build folder; @args as `run` has them."""
+
+    lock = threading.Lock()  # of all: one speaks at a time
+
     def __init__(self, args):
         self.args = args
         self.pinned = read_pinned(TOP)
         self.allowed = read_allowed(TOP)
-        self.lock = threading.Lock()
-        self.groups = set()
+        self.groups = {}  # process -> mark
+        self.is_stopped = False
+        self.prefix = None  # of Wine
+        self.futures = []
+        self.missing = []
 
     def suites(self):
         """(name, test) of what meson knows, as label/word."""
@@ -141,25 +217,28 @@ class Runner:
         environment = dict(os.environ)
         environment.update(test["env"])
         environment.update(TMPDIR=scratch, CMOCKA_MESSAGE_OUTPUT="STDOUT", PYTHONDONTWRITEBYTECODE="1",
-                           STELE_VARIANT=self.args.variant, LC_ALL="C.UTF-8")
+                           STELE_VARIANT=self.args.variant, STELE_SUITE=scratch, LC_ALL="C.UTF-8")
+        if self.args.scale:
+            environment.setdefault("STELE_TEST_SCALE", self.args.scale)
+        if self.prefix:
+            environment["WINEPREFIX"] = self.prefix
         return environment
+
+    def command(self, name, test):
+        """meson tells a suite's command without the words that its programs need before them."""
+        if not name.startswith("unit/"):
+            return list(test["cmd"])
+        return shlex.split(self.args.wrap) + shlex.split(test["env"].get("STELE_WRAPPER", "")) + list(test["cmd"])
 
     def run_one(self, name, test):
         began = time.monotonic()
         wall_s_max = test["timeout"] * self.args.patience
-        command = list(test["cmd"])
-        if self.args.wrap and name.startswith("unit/"):
-            command = shlex.split(self.args.wrap) + command
         scratch = tempfile.mkdtemp(prefix="stele-test-")
         os.chmod(scratch, 0o755)  # tests of access rights run as another user inside
         is_hung = False
         # A file, no pipe: a child that outlives the suite must not keep the reporter waiting.
         with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(command, cwd=scratch, env=self.environment(test, scratch),
-                                       stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                       start_new_session=True)
-            with self.lock:
-                self.groups.add(process.pid)
+            process = self.start(name, test, scratch, output)
             try:
                 process.wait(wall_s_max)
             except subprocess.TimeoutExpired:
@@ -169,18 +248,33 @@ class Runner:
             output.seek(0)
             text = output.read().decode("utf-8", "replace")
         shutil.rmtree(scratch, ignore_errors=True)
-        passed, skipped, failures = judge(name, text, process.returncode, is_hung, self.pinned, self.allowed,
-                                          wall_s_max)
+        allowed = self.allowed[test["env"].get("STELE_PLATFORM", "linux64")]
+        passed, skipped, failures = judge(name, text, process.returncode, is_hung, self.pinned, allowed, wall_s_max)
         seconds = time.monotonic() - began
         with self.lock:
             self.show(name, text, passed, skipped, failures, seconds)
         return {"suite": name, "passed": passed, "skipped": skipped, "failures": failures, "seconds": seconds}
 
-    def end_group(self, pid):
+    def start(self, name, test, scratch, output):
         with self.lock:
-            self.groups.discard(pid)
+            if self.is_stopped:
+                raise KeyboardInterrupt
+            process = subprocess.Popen(self.command(name, test), cwd=scratch, env=self.environment(test, scratch),
+                                       stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                                       start_new_session=True)
+            self.groups[process.pid] = scratch
+        return process
+
+    def end_group(self, pid):
+        """End what a suite started: its group, and what has left the group."""
+        mark = self.groups.pop(pid, None)
+        if not mark:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
+        for left in processes_of(mark):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(left, signal.SIGKILL)
 
     def show(self, name, text, passed, skipped, failures, seconds):
         print("%s  %-28s %4d passed %3d failed %3d skipped %7.1f s"
@@ -195,65 +289,82 @@ class Runner:
                 print("    | " + line)
         sys.stdout.flush()
 
-    def run(self):
+    def submit(self, pool):
+        """Hand the suites to @pool, longest first, so that one long suite does not run alone at the end."""
         suites = self.suites()
         labels = self.args.suites.split(",")
-        missing = []
+        built = {name for name, _ in suites}
         if self.args.name:
-            known = {name for name, _ in suites}
+            for name in self.args.name:
+                if not any(name in (full, full.split("/")[1]) for full in built):
+                    sys.exit("no suite called %s: there are %s" % (name, ", ".join(sorted(built)) or "none"))
             suites = [(name, test) for name, test in suites
                       if name in self.args.name or name.split("/")[1] in self.args.name]
-            for name in self.args.name:
-                if not any(name in (full, full.split("/")[1]) for full in known):
-                    sys.exit("no suite called %s: there are %s" % (name, ", ".join(sorted(known)) or "none"))
         else:
-            built = {name for name, _ in suites}
-            missing = [name for name in self.pinned if name.split("/")[0] in labels and name not in built]
-        # Longest first, so that one long suite does not run alone at the end.
+            self.missing = [name for name in self.pinned if name.split("/")[0] in labels and name not in built]
         suites.sort(key=lambda item: -item[1]["timeout"])
-        results = []
-        with concurrent.futures.ThreadPoolExecutor(self.args.jobs) as pool:
-            futures = [pool.submit(self.run_one, name, test) for name, test in suites]
-            try:
-                for future in futures:
-                    results.append(future.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for pid in list(self.groups):
-                    self.end_group(pid)
-                raise
-        for name in missing:
+        self.futures = [pool.submit(self.run_one, name, test) for name, test in suites]
+
+    def results(self):
+        """Of all that was submitted, once it has ended."""
+        results = [future.result() for future in self.futures]
+        for name in self.missing:
             why = "pinned in %s line %d, but not built" % (PINNED_PATH, self.pinned[name][1])
             print("  FAILED %s (suite): %s" % (name, why))
             results.append({"suite": name, "passed": 0, "skipped": 0, "failures": [["(suite)", why]], "seconds": 0})
         return results
 
+    def stop(self):
+        with self.lock:
+            self.is_stopped = True
+            groups = list(self.groups)
+        for pid in groups:
+            self.end_group(pid)
+
+
+def end_by_exception(number, _):
+    raise KeyboardInterrupt("signal %d" % number)
+
 
 def command_run(args):
+    signal.signal(signal.SIGTERM, end_by_exception)
     began = time.monotonic()
-    outcome = {"variant": args.variant, "suites": Runner(args).run()}
-    outcome["seconds"] = time.monotonic() - began
-    if args.results:
-        write_results(args.results, outcome)
-        return 0
-    return total([outcome])
+    runner = Runner(args)
+    wine = None
+    if any(test["env"].get("STELE_WRAPPER") for _, test in runner.suites()) and not os.environ.get("WINEPREFIX"):
+        wine = Wine(os.path.join(args.build, "wine"))
+        runner.prefix = wine.folder
+    pool = concurrent.futures.ThreadPoolExecutor(args.jobs)
+    try:
+        if wine:
+            wine.up()
+        runner.submit(pool)
+        suites = runner.results()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        runner.stop()
+        if wine:
+            wine.down()
+    return total([{"variant": args.variant, "suites": suites, "build_seconds": 0}], time.monotonic() - began)
 
 
 # ---- adding up ---------------------------------------------------------------------------------
 
-def write_results(path, outcome):
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(outcome, file)
+def failure_of(suite, why):
+    """A failure that is no test, as a build that failed."""
+    return {"suite": suite, "passed": 0, "skipped": 0, "failures": [["(all)", why]], "seconds": 0}
 
 
-def total(outcomes):
+def total(outcomes, wall_seconds):
+    """Print what @outcomes come to, by variant; seconds are those of all processes. Returns the exit code."""
     passed = failed = skipped = 0
-    print("\n%-12s %7s %7s %7s %8s %9s" % ("variant", "suites", "passed", "failed", "skipped", "seconds"))
+    print("\n%-14s %7s %7s %7s %8s %9s %9s" % ("variant", "suites", "passed", "failed", "skipped", "build s", "suites s"))
     for outcome in outcomes:
         suites = outcome["suites"]
         counts = (sum(suite["passed"] for suite in suites), sum(len(suite["failures"]) for suite in suites),
                   sum(suite["skipped"] for suite in suites))
-        print("%-12s %7d %7d %7d %8d %9.0f" % (outcome["variant"], len(suites), *counts, outcome["seconds"]))
+        print("%-14s %7d %7d %7d %8d %9.0f %9.0f" % (outcome["variant"], len(suites), *counts,
+              outcome["build_seconds"], sum(suite["seconds"] for suite in suites)))
         passed, failed, skipped = passed + counts[0], failed + counts[1], skipped + counts[2]
     if not passed and not failed:
         print("nothing ran: that is a failure")
@@ -262,22 +373,9 @@ def total(outcomes):
         for suite in outcome["suites"]:
             for test, why in suite["failures"]:
                 print("FAILED %s: %s %s: %s" % (outcome["variant"], suite["suite"], test, why))
+    print("%d min %d s" % divmod(round(wall_seconds), 60))
     print("%d passed, %d failed, %d skipped" % (passed, failed, skipped), flush=True)
     return 1 if failed else 0
-
-
-def command_note(args):
-    write_results(args.file, {"variant": args.variant, "seconds": 0, "suites": [
-        {"suite": args.suite, "passed": 0, "skipped": 0, "failures": [["(all)", args.why]], "seconds": 0}]})
-    return 0
-
-
-def command_total(args):
-    outcomes = []
-    for path in args.file:
-        with open(path, encoding="utf-8") as file:
-            outcomes.append(json.load(file))
-    return total(outcomes)
 
 
 # ---- one Python suite --------------------------------------------------------------------------
@@ -385,21 +483,12 @@ def main():
     run.add_argument("--wrap", default="", help="command put before each unit suite, as valgrind")
     run.add_argument("--patience", type=int, default=1, help="multiply each suite's time limit")
     run.add_argument("--jobs", type=int, default=int(os.environ.get("STELE_JOBS") or os.cpu_count() or 1))
-    run.add_argument("--results", help="write the results to this file, for total, and print no sum")
+    run.add_argument("--scale", default="", help="percent of repetitions, unless STELE_TEST_SCALE says so")
     run.set_defaults(call=command_run)
     script = commands.add_parser("script")
     script.add_argument("file")
     script.add_argument("word", nargs="*")
     script.set_defaults(call=command_script)
-    note = commands.add_parser("note")
-    note.add_argument("file")
-    note.add_argument("--variant", required=True)
-    note.add_argument("--suite", required=True)
-    note.add_argument("--why", required=True)
-    note.set_defaults(call=command_note)
-    add = commands.add_parser("total")
-    add.add_argument("file", nargs="+")
-    add.set_defaults(call=command_total)
     args = parser.parse_args()
     return args.call(args)
 
