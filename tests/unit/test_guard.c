@@ -1,119 +1,47 @@
 /*
- * Copies from pages that are gone: a code for the copy, and every other fault goes where it went before.
- *
- * What a fault outside the guard does ends the process or meets the handler of an application, so those tests
- * run in children.
+ * Copies from pages that are gone: a code for the copy, on any thread, and zeros in a map that is watched. Every other
+ * fault goes where it went before: that is told in the words of the system.
  */
-#include "error.h"
 #include "guard.h"
+#include "pages.h"
+#include "scratch.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-/* In children: cmocka's own checks would go on with its other tests there. */
-#define REQUIRE(condition)                                                                                   \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                          \
-            _exit(1);                                                                                        \
-        }                                                                                                    \
-    } while (0)
-
-enum { PAGE_COUNT = 8 };
-static size_t page_bytes;
-static unsigned char *map; /* PAGE_COUNT pages of a file, page p filled with p + 1 */
-static int descriptor;
-static struct sigaction guard; /* as installed: cmocka takes the signal for each of its tests */
-
-static int make_map(void **state)
+static int make_pages(void **state)
 {
-    page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-    descriptor = memfd_create("guard", MFD_CLOEXEC);
-    if (descriptor < 0 || ftruncate(descriptor, (off_t)(page_bytes * PAGE_COUNT)))
-        return -1;
-    map = mmap(NULL, page_bytes * PAGE_COUNT, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
-    if (map == MAP_FAILED)
-        return -1;
-    for (size_t page = 0; page < PAGE_COUNT; page++)
-        memset(map + page * page_bytes, (int)page + 1, page_bytes);
+    return pages_make() ? 0 : -1;
+}
+
+static int drop_pages(void **state)
+{
+    pages_drop();
     return 0;
-}
-
-static int drop_map(void **state)
-{
-    munmap(map, page_bytes * PAGE_COUNT);
-    close(descriptor);
-    return 0;
-}
-
-static void cut_to_pages(size_t page_count)
-{
-    assert_int_equal(ftruncate(descriptor, (off_t)(page_count * page_bytes)), 0);
-}
-
-static int status_of_child(void (*work)(void))
-{
-    int status = 0;
-    pid_t child;
-
-    fflush(NULL);
-    child = fork();
-    if (child == 0) {
-        static const struct rlimit no_core = { 0, 0 };
-
-        setrlimit(RLIMIT_CORE, &no_core);
-        /* cmocka catches faults to go on with its next test: not in a child. */
-        signal(SIGSEGV, SIG_DFL);
-        work();
-        _exit(0);
-    }
-    assert_true(child > 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return status;
-}
-
-static void take_signal_back(void)
-{
-    assert_int_equal(sigaction(SIGBUS, &guard, NULL), 0);
 }
 
 static void copy_ends_with_a_code_where_pages_are_gone(void **state)
 {
     unsigned char *out = malloc(page_bytes * PAGE_COUNT);
 
-    take_signal_back();
+    system_return_faults();
     assert_non_null(out);
-    assert_true(stele_guard_copy(out, map, page_bytes * PAGE_COUNT));
-    assert_memory_equal(out, map, page_bytes * PAGE_COUNT);
-    cut_to_pages(5);
+    assert_true(stele_guard_copy(out, pages, page_bytes * PAGE_COUNT));
+    assert_memory_equal(out, pages, page_bytes * PAGE_COUNT);
+    pages_leave(5);
     for (size_t page = 0; page < PAGE_COUNT; page++) {
         memset(out, 0, page_bytes);
-        assert_int_equal(stele_guard_copy(out, map + page * page_bytes, page_bytes), page < 5);
+        assert_int_equal(stele_guard_copy(out, pages + page * page_bytes, page_bytes), page < 5);
         assert_true(page >= 5 || (out[0] == page + 1 && out[page_bytes - 1] == page + 1));
     }
     /* Over the border, up to it, and one byte behind it. */
-    assert_false(stele_guard_copy(out, map + 4 * page_bytes, 2 * page_bytes));
-    assert_true(stele_guard_copy(out, map, 5 * page_bytes));
-    assert_false(stele_guard_copy(out, map, 5 * page_bytes + 1));
-    assert_true(stele_guard_copy(out, map + 7 * page_bytes, 0));
-    /* The pages come back with the file. */
-    cut_to_pages(PAGE_COUNT);
-    assert_true(stele_guard_copy(out, map + 7 * page_bytes, page_bytes));
-    assert_int_equal(out[0], 0);
+    assert_false(stele_guard_copy(out, pages + 4 * page_bytes, 2 * page_bytes));
+    assert_true(stele_guard_copy(out, pages, 5 * page_bytes));
+    assert_false(stele_guard_copy(out, pages, 5 * page_bytes + 1));
+    assert_true(stele_guard_copy(out, pages + 7 * page_bytes, 0));
+    /* And where they come back. */
+    pages_leave(PAGE_COUNT);
+    assert_true(stele_guard_copy(out, pages + 7 * page_bytes, page_bytes));
+    assert_true(out[0] == 0 || out[0] == PAGE_COUNT);
     free(out);
 }
 
@@ -121,21 +49,12 @@ static void guard_works_again_after_a_thousand_faults(void **state)
 {
     unsigned char byte;
 
-    take_signal_back();
-    cut_to_pages(1);
+    system_return_faults();
+    pages_leave(1);
     for (int i = 0; i < 1000; i++) {
-        assert_false(stele_guard_copy(&byte, map + page_bytes, 1));
-        assert_true(stele_guard_copy(&byte, map, 1));
+        assert_false(stele_guard_copy(&byte, pages + page_bytes, 1));
+        assert_true(stele_guard_copy(&byte, pages, 1));
     }
-}
-
-static volatile unsigned char
-    seen; /* so that nobody, valgrind included, leaves out a load whose value is not used */
-
-/* A call: the compiler knows that one may end in siglongjmp, but not that a load may. */
-__attribute__((noinline)) static void touch(const unsigned char *page)
-{
-    seen = *(const volatile unsigned char *)page;
 }
 
 static void *copy_in_a_thread(void *context)
@@ -146,7 +65,7 @@ static void *copy_in_a_thread(void *context)
     for (size_t i = 0; i < 2000; i++) {
         size_t page = (i + (size_t)(uintptr_t)context) % PAGE_COUNT;
 
-        if (stele_guard_copy(&byte, map + page * page_bytes, 1) != (page < 4))
+        if (stele_guard_copy(&byte, pages + page * page_bytes, 1) != (page < 4))
             wrong_count++;
         if (page < 4 && byte != page + 1)
             wrong_count++;
@@ -159,8 +78,8 @@ static void threads_fault_side_by_side(void **state)
     pthread_t threads[4];
     void *wrong_count;
 
-    take_signal_back();
-    cut_to_pages(4);
+    system_return_faults();
+    pages_leave(4);
     for (uintptr_t i = 0; i < 4; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, copy_in_a_thread, (void *)i), 0);
     for (size_t i = 0; i < 4; i++) {
@@ -171,258 +90,53 @@ static void threads_fault_side_by_side(void **state)
 
 /* ---- watched maps ---- */
 
-static void touch_the_last_page(void)
+static void a_lost_page_of_a_watched_map_is_zeros_and_its_owner_is_told(void **state)
 {
-    sigaction(SIGBUS, &guard, NULL);
-    (void)*(volatile unsigned char *)(map + 7 * page_bytes);
-}
-
-static void a_cut_page_of_a_watched_map_is_zeros_and_its_owner_is_told(void **state)
-{
+    volatile unsigned char *bytes = pages;
     uint64_t *is_cut;
-    int status;
 
-    take_signal_back();
-    assert_int_equal(stele_guard_watch(map, page_bytes * PAGE_COUNT, true, &is_cut), STELE_OK);
-    cut_to_pages(7);
-    /* In a child of fork the addresses may be those of another map: its faults are its own. */
-    status = status_of_child(touch_the_last_page);
-    assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 0); /* a sanitizer reports the signal and exits */
+    system_return_faults();
+    assert_int_equal(stele_guard_watch(pages, page_bytes * PAGE_COUNT, true, &is_cut), STELE_OK);
+    pages_leave(7);
+    assert_int_equal(bytes[page_bytes], 2);
     assert_int_equal(*is_cut, 0);
-    assert_int_equal(((volatile unsigned char *)map)[7 * page_bytes], 0);
+    assert_int_equal(bytes[7 * page_bytes], 0);
     assert_int_equal(*is_cut, 1);
-    ((volatile unsigned char *)map)[7 * page_bytes] = 1;
-    assert_int_equal(((volatile unsigned char *)map)[6 * page_bytes], 7);
+    bytes[7 * page_bytes] = 1;
+    assert_int_equal(bytes[7 * page_bytes], 1);
+    assert_int_equal(bytes[6 * page_bytes], 7);
     stele_guard_unwatch(is_cut);
 }
 
-static volatile int is_over; /* atomic */
-
-static void *watch_and_unwatch(void *context)
+static void a_store_into_a_lost_page_of_a_watched_map_goes_nowhere(void **state)
 {
+    volatile unsigned char *bytes = pages;
     uint64_t *is_cut;
 
-    while (!__atomic_load_n(&is_over, __ATOMIC_RELAXED)) {
-        if (stele_guard_watch(context, page_bytes, false, &is_cut))
-            abort();
-        stele_guard_unwatch(is_cut);
-    }
-    return NULL;
-}
-
-static void watch_once(void)
-{
-    uint64_t *is_cut;
-
-    alarm(20);
-    REQUIRE(stele_guard_install() == STELE_OK);
-    REQUIRE(stele_guard_watch(map, page_bytes, false, &is_cut) == STELE_OK);
+    system_return_faults();
+    assert_int_equal(stele_guard_watch(pages, page_bytes * PAGE_COUNT, true, &is_cut), STELE_OK);
+    pages_leave(6);
+    bytes[7 * page_bytes + 8] = 1;
+    assert_int_equal(*is_cut, 1);
+    assert_int_equal(bytes[7 * page_bytes + 8], 1);
+    assert_int_equal(bytes[7 * page_bytes], 0);
+    assert_int_equal(bytes[6 * page_bytes], 0);
     stele_guard_unwatch(is_cut);
 }
 
-static void a_child_of_fork_can_watch_whatever_other_threads_were_doing(void **state)
-{
-    pthread_t threads[2];
-
-    __atomic_store_n(&is_over, 0, __ATOMIC_RELAXED);
-    for (size_t i = 0; i < 2; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, watch_and_unwatch, map + i * page_bytes), 0);
-    for (unsigned i = 0; i < 200; i++)
-        assert_int_equal(status_of_child(watch_once), 0);
-    __atomic_store_n(&is_over, 1, __ATOMIC_RELAXED);
-    for (size_t i = 0; i < 2; i++)
-        assert_int_equal(pthread_join(threads[i], NULL), 0);
-}
-
-static void second_install_leaves_a_later_handler_alone(void **state)
-{
-    struct sigaction later = { .sa_handler = SIG_IGN }, now;
-
-    sigaction(SIGBUS, &later, NULL);
-    assert_int_equal(stele_guard_install(), STELE_OK);
-    sigaction(SIGBUS, NULL, &now);
-    assert_true(now.sa_handler == SIG_IGN);
-}
-
-/* ---- what the application had before; each in a process that has not installed the guard yet ---- */
-
-static unsigned char *lost_page;  /* of a file that ends before it */
-static unsigned char *lost_again; /* another one */
-static sigjmp_buf resume;
-static volatile sig_atomic_t heard_count;
-static void *volatile heard_address;
-static volatile int heard_code;
-static volatile sig_atomic_t was_blocked, other_was_blocked;
-
-static void make_lost_pages(void)
-{
-    page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-    descriptor = memfd_create("lost", MFD_CLOEXEC);
-    REQUIRE(descriptor >= 0);
-    lost_page = mmap(NULL, 2 * page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
-    REQUIRE(lost_page != MAP_FAILED);
-    lost_again = lost_page + page_bytes;
-}
-
-static void note_masks(void)
-{
-    sigset_t mask;
-
-    pthread_sigmask(SIG_BLOCK, NULL, &mask);
-    was_blocked = sigismember(&mask, SIGBUS);
-    other_was_blocked = sigismember(&mask, SIGUSR1);
-}
-
-static void on_bus_with_info(int signal_number, siginfo_t *info, void *context)
-{
-    heard_count++;
-    heard_address = info->si_addr;
-    heard_code = info->si_code;
-    note_masks();
-    if (info->si_code > 0)
-        siglongjmp(resume, 1);
-}
-
-static void on_bus(int signal_number)
-{
-    heard_count++;
-    note_masks();
-    siglongjmp(resume, 1);
-}
-
-static void handler_with_info_hears_foreign_faults(void)
-{
-    struct sigaction action = { .sa_sigaction = on_bus_with_info, .sa_flags = SA_SIGINFO };
-    unsigned char byte;
-
-    make_lost_pages();
-    sigaddset(&action.sa_mask, SIGUSR1);
-    REQUIRE(sigaction(SIGBUS, &action, NULL) == 0);
-    REQUIRE(stele_guard_install() == STELE_OK);
-    if (!sigsetjmp(resume, 1)) {
-        touch(lost_again);
-        REQUIRE(false);
-    }
-    REQUIRE(heard_count == 1 && heard_address == lost_again && heard_code == BUS_ADRERR);
-    REQUIRE(was_blocked == 1 && other_was_blocked == 1);
-    /* A guarded one stays ours, also after that. */
-    REQUIRE(!stele_guard_copy(&byte, lost_page, 1) && heard_count == 1);
-    /* The target of a guarded copy is not guarded: it is the caller's. */
-    if (!sigsetjmp(resume, 1)) {
-        (void)stele_guard_copy(lost_again, &byte, 1);
-        REQUIRE(false);
-    }
-    REQUIRE(heard_count == 2 && heard_address == lost_again);
-    /* A signal that somebody sent is no fault. */
-    REQUIRE(raise(SIGBUS) == 0 && heard_count == 3 && heard_code <= 0);
-}
-
-static void plain_handler_hears_foreign_faults(void)
-{
-    struct sigaction action = { .sa_handler = on_bus, .sa_flags = SA_NODEFER };
-
-    make_lost_pages();
-    REQUIRE(sigaction(SIGBUS, &action, NULL) == 0);
-    REQUIRE(stele_guard_install() == STELE_OK);
-    for (int i = 1; i <= 3; i++) {
-        if (!sigsetjmp(resume, 1)) {
-            touch(lost_page);
-            REQUIRE(false);
-        }
-        REQUIRE(heard_count == i && was_blocked == 0 && other_was_blocked == 0);
-    }
-}
-
-static void one_shot_handler_hears_one_fault(void)
-{
-    struct sigaction action = { .sa_handler = on_bus, .sa_flags = (int)SA_RESETHAND };
-
-    make_lost_pages();
-    REQUIRE(sigaction(SIGBUS, &action, NULL) == 0);
-    REQUIRE(stele_guard_install() == STELE_OK);
-    if (!sigsetjmp(resume, 1))
-        touch(lost_page);
-    REQUIRE(heard_count == 1);
-    touch(lost_page);
-    REQUIRE(false);
-}
-
-static void set_plain(void (*handler)(int))
-{
-    make_lost_pages();
-    REQUIRE(signal(SIGBUS, handler) != SIG_ERR);
-    REQUIRE(stele_guard_install() == STELE_OK);
-}
-
-static void default_and_a_fault(void)
-{
-    set_plain(SIG_DFL);
-    touch(lost_page);
-}
-
-static void default_and_a_sent_signal(void)
-{
-    set_plain(SIG_DFL);
-    raise(SIGBUS);
-}
-
-static void ignored_and_a_fault(void)
-{
-    set_plain(SIG_IGN);
-    touch(lost_page);
-}
-
-static void ignored_and_a_sent_signal(void)
-{
-    set_plain(SIG_IGN);
-    raise(SIGBUS);
-    raise(SIGBUS);
-}
-
-static void fault_goes_to_whoever_had_it_before(void **state)
-{
-    static const struct {
-        void (*work)(void);
-        int signal_number; /* 0: the child ends well */
-    } cases[] = {
-        { handler_with_info_hears_foreign_faults, 0 },
-        { plain_handler_hears_foreign_faults, 0 },
-        { one_shot_handler_hears_one_fault, SIGBUS },
-        { default_and_a_fault, SIGBUS },
-        { default_and_a_sent_signal, SIGBUS },
-        { ignored_and_a_fault, SIGBUS },
-        { ignored_and_a_sent_signal, 0 },
-    };
-
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        int status = status_of_child(cases[i].work);
-
-        print_message("case %zu: status %#x\n", i, (unsigned)status);
-        if (cases[i].signal_number)
-            assert_true(WIFSIGNALED(status) && WTERMSIG(status) == cases[i].signal_number);
-        else
-            assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    }
-}
+#define IN_PAGES(test) cmocka_unit_test_setup_teardown(test, make_pages, drop_pages)
 
 int main(void)
 {
-    /* First, while this process and so its children have no guard yet. */
-    const struct CMUnitTest foreign[] = {
-        cmocka_unit_test(fault_goes_to_whoever_had_it_before),
-    };
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(copy_ends_with_a_code_where_pages_are_gone, make_map, drop_map),
-        cmocka_unit_test_setup_teardown(guard_works_again_after_a_thousand_faults, make_map, drop_map),
-        cmocka_unit_test_setup_teardown(threads_fault_side_by_side, make_map, drop_map),
-        cmocka_unit_test_setup_teardown(a_cut_page_of_a_watched_map_is_zeros_and_its_owner_is_told, make_map, drop_map),
-        cmocka_unit_test_setup_teardown(a_child_of_fork_can_watch_whatever_other_threads_were_doing, make_map, drop_map),
-        cmocka_unit_test_setup_teardown(second_install_leaves_a_later_handler_alone, make_map, drop_map),
+        IN_PAGES(copy_ends_with_a_code_where_pages_are_gone),
+        IN_PAGES(guard_works_again_after_a_thousand_faults),
+        IN_PAGES(threads_fault_side_by_side),
+        IN_PAGES(a_lost_page_of_a_watched_map_is_zeros_and_its_owner_is_told),
+        IN_PAGES(a_store_into_a_lost_page_of_a_watched_map_goes_nowhere),
     };
-    int failed_count;
+    /* First, for a part of it wants a process without a guard; then it installs it and notes who has faults. */
+    int failed_count = system_tests();
 
-    failed_count = cmocka_run_group_tests_name("guard, foreign", foreign, NULL, NULL);
-    if (stele_guard_install() || sigaction(SIGBUS, NULL, &guard))
-        return 1;
     return failed_count + cmocka_run_group_tests_name("guard", tests, NULL, NULL);
 }
