@@ -289,7 +289,7 @@ static uint64_t next_random(uint64_t *random)
 static size_t random_cell(uint64_t *random, char *out)
 {
     static const char letters[] = "ab,\"\n\r\t \\\xc3";
-    size_t bytes = next_random(random) % 6;
+    size_t bytes = (size_t)(next_random(random) % 6);
 
     for (size_t i = 0; i < bytes; i++)
         out[i] = letters[next_random(random) % (sizeof letters - 1)];
@@ -325,7 +325,7 @@ static void check_random_table(uint64_t *random)
     static char cells[8][8][8], text[8192];
     size_t cell_bytes[8][8];
     size_t rows = 1 + next_random(random) % 8, columns = 1 + next_random(random) % 8, used = 0;
-    struct pieces pieces = {.text = text, .piece_bytes = 1 + next_random(random) % 40};
+    struct pieces pieces = {.text = text, .piece_bytes = (size_t)(1 + next_random(random) % 40)};
     struct input input;
     struct csv_reader reader;
     struct csv_row row;

@@ -10,7 +10,7 @@ static struct stele *store_of(uint32_t bytes, uint64_t count)
 
     assert_store(store);
     record_bytes = bytes;
-    records = realloc(records, count * bytes);
+    records = realloc(records, (size_t)(count * bytes));
     assert_non_null(records);
     fill_records(records, bytes, 0, count, 0);
     assert_ok(stele_append(store, records, (size_t)count, NULL));

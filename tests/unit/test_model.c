@@ -30,12 +30,18 @@ static struct stele *a_handle(void)
     return model.handles[0] ? model.handles[0] : model.handles[1];
 }
 
+/* Of @count records, in memory. */
+static size_t bytes_of(uint64_t count)
+{
+    return (size_t)(count * model.record_bytes);
+}
+
 static void compare_with(struct stele *store)
 {
     assert_u64(stele_count(store), model.count);
     if (model.count == 0)
         return;
-    memset(model.scratch, 0xdd, model.count * model.record_bytes);
+    memset(model.scratch, 0xdd, bytes_of(model.count));
     assert_ok(stele_read(store, 0, (size_t)model.count, model.scratch));
     for (uint64_t i = 0; i < model.count; i++) {
         if (memcmp(model.scratch + i * model.record_bytes, model.records + i * model.record_bytes, model.record_bytes))
@@ -66,23 +72,23 @@ static void compare_one(void)
 static void model_set_count(uint64_t count)
 {
     if (count > model.count)
-        memset(model.records + model.count * model.record_bytes, 0, (count - model.count) * model.record_bytes);
+        memset(model.records + bytes_of(model.count), 0, bytes_of(count - model.count));
     model.count = count;
 }
 
 static void model_append(const uint8_t *records, uint64_t n)
 {
-    memcpy(model.records + model.count * model.record_bytes, records, n * model.record_bytes);
+    memcpy(model.records + bytes_of(model.count), records, bytes_of(n));
     model.count += n;
 }
 
-static void keep(void) { memcpy(model.before, model.records, model.count * model.record_bytes); }
+static void keep(void) { memcpy(model.before, model.records, bytes_of(model.count)); }
 
 /* Put the model back to what keep() kept, with @count. */
 static void put_back(uint64_t count)
 {
     model.count = count;
-    memcpy(model.records, model.before, count * model.record_bytes);
+    memcpy(model.records, model.before, bytes_of(count));
 }
 
 /* Whether a write worked; if it was too big for the ring nothing may have changed. */
@@ -132,7 +138,7 @@ static void do_append(bool is_bulk)
     uint64_t room = model.count_max - model.count, first = 99;
     uint64_t n = is_bulk ? below(room + 1) : below(stele_min(room, 5) + 1);
 
-    chance_fill(&model.chance, model.scratch, n * model.record_bytes);
+    chance_fill(&model.chance, model.scratch, bytes_of(n));
     if (!is_done(stele_append(a_handle(), model.scratch, (size_t)n, &first)))
         return;
     assert_u64(first, model.count);
@@ -165,7 +171,7 @@ static void txn_step(struct stele_txn *txn)
         break;
     case 2:
         n = below(stele_min(model.count_max - model.count, 8) + 1);
-        chance_fill(&model.chance, model.scratch, n * model.record_bytes);
+        chance_fill(&model.chance, model.scratch, bytes_of(n));
         assert_ok(stele_txn_append(txn, model.scratch, (size_t)n, &first));
         assert_u64(first, model.count);
         model_append(model.scratch, n);

@@ -76,7 +76,7 @@ static int ask_get_many(struct stele *store, uint64_t count)
 
 static int ask_read(struct stele *store, uint64_t count)
 {
-    int rc = stele_read(store, 0, count, found);
+    int rc = stele_read(store, 0, (size_t)count, found);
 
     if (!rc)
         assert_memory_equal(found, expected, (size_t)count * RECORD_BYTES);

@@ -20,9 +20,9 @@ static void compare(const struct trial *trial)
     int rc;
 
     assert_u64(stele_count(trial->store), trial->count);
-    memset(trial->out, 0xee, (trial->count + 1) * trial->record_bytes);
+    memset(trial->out, 0xee, (size_t)((trial->count + 1) * trial->record_bytes));
     assert_ok(stele_read(trial->store, 0, (size_t)trial->count, trial->out));
-    assert_memory_equal(trial->out, trial->model, trial->count * trial->record_bytes);
+    assert_memory_equal(trial->out, trial->model, (size_t)(trial->count * trial->record_bytes));
     /* Not a byte behind what was asked for. */
     assert_u64(trial->out[trial->count * trial->record_bytes], 0xee);
     assert_ok(stele_cursor_open(trial->store, 0, UINT64_MAX, &cursor));
@@ -66,7 +66,7 @@ static void set_count(struct trial *trial, uint64_t count)
 {
     if (count > trial->count)
         memset(trial->model + trial->count * trial->record_bytes, 0,
-               (count - trial->count) * trial->record_bytes);
+               (size_t)((count - trial->count) * trial->record_bytes));
     assert_ok(stele_set_count(trial->store, count));
     trial->count = count;
 }
@@ -77,8 +77,8 @@ static void live(uint32_t record_bytes, uint64_t edge, uint32_t flags)
     uint64_t ring = 2 * stele_round_up(record_bytes + 512, 4096), most = edge + 3;
     struct trial trial = { .record_bytes = record_bytes };
 
-    trial.model = malloc((most + 1) * record_bytes);
-    trial.out = malloc((most + 1) * record_bytes);
+    trial.model = malloc((size_t)((most + 1) * record_bytes));
+    trial.out = malloc((size_t)((most + 1) * record_bytes));
     assert_true(trial.model && trial.out);
     trial.store = create_store(record_bytes, edge, ring < 16 * KIB ? 16 * KIB : ring, flags);
     assert_store(trial.store);

@@ -126,7 +126,7 @@ static void random_entry(struct chance *chance, struct model *model, uint64_t se
     model->count = new_count;
     for (uint64_t runs = chance_below(chance, 4); runs > 0 && new_count; runs--) {
         uint64_t first = chance_below(chance, new_count), n = 1 + chance_below(chance, stele_min(new_count - first, 6));
-        add(STELE_ITEM_RECORDS, STELE_REGION_RECORDS, first, n, n * RECORD_BYTES);
+        add(STELE_ITEM_RECORDS, STELE_REGION_RECORDS, first, n, (size_t)n * RECORD_BYTES);
         for (uint64_t i = 0; i < n; i++)
             model->records[first + i] = (struct cell){ true, place + at + 32 + i * RECORD_BYTES, sequence };
         at += stele_item_bytes(n * RECORD_BYTES);
@@ -134,7 +134,7 @@ static void random_entry(struct chance *chance, struct model *model, uint64_t se
     for (uint64_t runs = chance_below(chance, 3); runs > 0 && new_count; runs--) {
         uint64_t first = chance_below(chance, (new_count + PER_BLOCK - 1) / PER_BLOCK);
         uint64_t n = 1 + chance_below(chance, stele_min((new_count + PER_BLOCK - 1) / PER_BLOCK - first, 3));
-        add(STELE_ITEM_SUMS, STELE_REGION_SUMS, first, n, n * 8);
+        add(STELE_ITEM_SUMS, STELE_REGION_SUMS, first, n, (size_t)n * 8);
         for (uint64_t i = 0; i < n; i++)
             model->words[first + i] = (struct cell){ true, place + at + 32 + i * 8, sequence };
         at += stele_item_bytes(n * 8);

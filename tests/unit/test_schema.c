@@ -294,7 +294,7 @@ static void random_schema_survives_its_bytes(void **state)
         struct stele_field fields[40];
         char names[40][STELE_NAME_BYTES_MAX + 1];
         struct stele_field_enum enums[40] = { { NULL, 0 } };
-        size_t field_count = 1 + next_random(&random) % 40;
+        size_t field_count = 1 + (size_t)(next_random(&random) % 40);
         struct stele_schema *made = NULL, *decoded = NULL;
         const uint8_t *bytes;
         uint32_t byte_count = 0;
@@ -310,10 +310,10 @@ static void random_schema_survives_its_bytes(void **state)
                 (struct stele_field){ .name = names[i], .type = 1 + (uint32_t)(next_random(&random) % 13) };
             fields[i].bytes = stele_type_is_sized(fields[i].type) ? 1 + (uint32_t)(next_random(&random) % 300)
                                                                   : stele_type_bytes(fields[i].type);
-            for (size_t d = 0, count = next_random(&random) % 5; d < count; d++)
+            for (size_t d = 0, count = (size_t)(next_random(&random) % 5); d < count; d++)
                 fields[i].dims[d] = 1 + (uint32_t)(next_random(&random) % 5);
             if (fields[i].type == STELE_I32 && next_random(&random) % 2)
-                enums[i] = (struct stele_field_enum){ signs, 1 + next_random(&random) % COUNT_OF(signs) };
+                enums[i] = (struct stele_field_enum){ signs, (size_t)(1 + next_random(&random) % COUNT_OF(signs)) };
             fields[i].offset = offset += next_random(&random) % 3 ? 0 : next_random(&random) % 9;
             total = stele_field_bytes(&fields[i], UINT32_MAX);
             offset += total;

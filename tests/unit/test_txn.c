@@ -255,7 +255,9 @@ static void calls_that_break_a_rule_are_refused_and_the_transaction_goes_on(void
     assert_code(stele_txn_get(txn, 3, record), STELE_E_RANGE);
     assert_code(stele_txn_get(txn, 0, NULL), STELE_E_USAGE);
     assert_code(stele_txn_append(txn, NULL, 1, NULL), STELE_E_USAGE);
-    assert_code(stele_txn_append(txn, record, SIZE_MAX, NULL), STELE_E_RANGE);
+    /* More than a store may hold; with 32 bits only more than memory may. */
+    assert_code(stele_txn_append(txn, record, SIZE_MAX, NULL),
+                SIZE_MAX >> 31 >> 17 ? STELE_E_RANGE : STELE_E_NOMEM);
     assert_code(stele_txn_set_count(txn, (UINT64_C(1) << 48) + 1), STELE_E_RANGE);
     assert_code(stele_txn_set_count(txn, UINT64_MAX), STELE_E_RANGE);
     assert_code(stele_txn_tag(txn, "", 0), STELE_E_USAGE);
