@@ -160,8 +160,8 @@ static bool make_name(struct stele_spec *spec, const struct spec_member *member,
     uint64_t below = 1;
 
     if (at <= STELE_NAME_BYTES_MAX)
-        snprintf(out_name, STELE_NAME_BYTES_MAX + 1, "%s%s%.*s", prefix, prefix_bytes ? "." : "",
-                 (int)member->name_bytes, member->name);
+        snprintf(out_name, STELE_NAME_BYTES_MAX + 1, "%.*s%s%.*s", (int)prefix_bytes, prefix,
+                 prefix_bytes ? "." : "", (int)member->name_bytes, member->name);
     for (size_t d = 0; d < dim_count; d++)
         below *= member->type.dims[d];
     for (size_t d = 0; d < dim_count && at <= STELE_NAME_BYTES_MAX; d++) {
