@@ -71,6 +71,8 @@ bool system_add_fifo(const char *path);
 bool system_add_socket(const char *path);
 const char *system_device(void); /* the path of one */
 
+/* Make a file longer by a hole. */
+bool system_lengthen(const char *path, uint64_t bytes);
 /* Cut a file or make it longer by zeros; false where the system keeps who has it mapped from that. */
 bool system_cut(const char *path, uint64_t bytes);
 /* How many files, maps and the like this process has open. */

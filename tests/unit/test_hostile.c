@@ -340,7 +340,7 @@ static void use_stretched(void *context)
     changed.regions[3].offset = UINT64_C(1) << 40;
     put_slot(&changed);
     write_work();
-    set_size_of_file(scratch_path, (UINT64_C(1) << 40) + 4096);
+    REQUIRE(system_lengthen(scratch_path, (UINT64_C(1) << 40) + 4096));
     REQUIRE(stele_open(scratch_path, NULL, &store) == STELE_OK);
     use_store(store);
     REQUIRE(stele_close(store) == STELE_OK);

@@ -243,11 +243,11 @@ static void check_random_float(uint64_t bits, bool is_f32)
     value = is_f32 ? (double)narrow : value;
     value_print(schema, field, 0, record, VALUE_PLAIN, 0, &out);
     assert_int_equal(value_parse(schema, field, 0, out.bytes, out.length, 0, again, error), STELE_OK);
-    if (isnan(value)) {
+    if (__builtin_isnan(value)) {
         assert_true(value_is_nan(schema, field, 0, again));
     } else {
         assert_memory_equal(record, again, sizeof record);
-        if (!isinf(value) && value != 0)
+        if (!__builtin_isinf(value) && value != 0)
             assert_int_equal(digits_of(out.bytes), fewest_digits(value, is_f32));
     }
     text_done(&out);
