@@ -32,13 +32,27 @@ static inline bool stele_is_zero(const void *bytes, size_t byte_count)
     return byte_count == 0 || (at[0] == 0 && memcmp(at, at + 1, byte_count - 1) == 0);
 }
 
-/* Words that other processes see. Native 64-bit loads and stores, also on 32 bit. */
-static inline uint64_t stele_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
-static inline uint64_t stele_load_acquire(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-static inline void stele_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
+/*
+ * Words that other processes see. Native 64-bit loads and stores, also on 32 bit, where the type by itself promises
+ * an alignment of 4 only: these words have 8.
+ */
+typedef uint64_t stele_word __attribute__((aligned(8)));
+
+static inline uint64_t stele_load(const uint64_t *word)
+{
+    return __atomic_load_n((const stele_word *)word, __ATOMIC_RELAXED);
+}
+static inline uint64_t stele_load_acquire(const uint64_t *word)
+{
+    return __atomic_load_n((const stele_word *)word, __ATOMIC_ACQUIRE);
+}
+static inline void stele_store(uint64_t *word, uint64_t value)
+{
+    __atomic_store_n((stele_word *)word, value, __ATOMIC_RELAXED);
+}
 static inline void stele_store_release(uint64_t *word, uint64_t value)
 {
-    __atomic_store_n(word, value, __ATOMIC_RELEASE);
+    __atomic_store_n((stele_word *)word, value, __ATOMIC_RELEASE);
 }
 static inline void stele_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
 static inline void stele_fence_release(void) { __atomic_thread_fence(__ATOMIC_RELEASE); }
