@@ -191,6 +191,11 @@ bool system_cut(const char *path, uint64_t bytes)
     return true;
 }
 
+bool system_is_wine(void)
+{
+    return false;
+}
+
 size_t system_handle_count(void)
 {
     size_t count = 0;

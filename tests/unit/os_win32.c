@@ -244,6 +244,11 @@ bool system_cut(const char *path, uint64_t bytes)
     return is_cut;
 }
 
+bool system_is_wine(void)
+{
+    return GetProcAddress(GetModuleHandleA("ntdll.dll"), "wine_get_version") != NULL;
+}
+
 size_t system_handle_count(void)
 {
     DWORD count = 0;

@@ -75,6 +75,8 @@ const char *system_device(void); /* the path of one */
 bool system_lengthen(const char *path, uint64_t bytes);
 /* Cut a file or make it longer by zeros; false where the system keeps who has it mapped from that. */
 bool system_cut(const char *path, uint64_t bytes);
+/* Whether it is not Windows itself that we run on: some of it has no body there. */
+bool system_is_wine(void);
 /* How many files, maps and the like this process has open. */
 size_t system_handle_count(void);
 
