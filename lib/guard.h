@@ -24,6 +24,14 @@ int stele_guard_install(void);
  */
 bool stele_guard_copy(void *out, const void *shared, size_t byte_count);
 
+/* The other way: store @bytes to the map at @shared; false if a page could not be had: some may be stored then. */
+bool stele_guard_store(void *shared, const void *bytes, size_t byte_count);
+/*
+ * Have each page of a writable map, from @shared on, in memory and writable, without changing it; false if one could
+ * not be had.
+ */
+bool stele_guard_touch(void *shared, size_t byte_count);
+
 /*
  * Watch the map of @byte_count bytes at @base, whose words are loaded and stored bare: when a page of it cannot be
  * read, zeros are put in its place, for this process alone, and *@out_is_cut becomes 1.

@@ -114,7 +114,7 @@ static bool put_zeros(uintptr_t address)
     for (struct watch *watch = __atomic_load_n(&watches, __ATOMIC_ACQUIRE); watch; watch = watch->next) {
         if (!is_watching(watch, address, &is_writable))
             continue;
-        __atomic_store_n(&watch->is_cut, 1, __ATOMIC_RELEASE);
+        stele_store_release(&watch->is_cut, 1);
         return mmap((void *)(address & ~(page - 1)), page, PROT_READ | (is_writable ? PROT_WRITE : 0),
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
     }
@@ -226,4 +226,59 @@ bool stele_guard_copy(void *out, const void *shared, size_t byte_count)
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     innermost = frame.outer;
     return true;
+}
+
+/* What a guarded piece of work needs to know. */
+struct work {
+    unsigned char *shared;
+    const unsigned char *bytes;
+    size_t byte_count;
+    size_t page_bytes;
+};
+
+/* Do @work on its stretch of a map; false if a page of it could not be had. */
+static bool guard(void (*act)(const struct work *work), const struct work *work)
+{
+    struct frame frame;
+
+    if (work->byte_count == 0)
+        return true;
+    frame.first = (uintptr_t)work->shared;
+    frame.last = (uintptr_t)work->shared + (work->byte_count - 1);
+    frame.outer = innermost;
+    if (__builtin_setjmp(frame.resume))
+        return false;
+    innermost = &frame;
+    /* The act is a call, so the frame is whole before it and there until it is over. */
+    act(work);
+    innermost = frame.outer;
+    return true;
+}
+
+static void act_store(const struct work *work)
+{
+    memcpy(work->shared, work->bytes, work->byte_count);
+}
+
+bool stele_guard_store(void *shared, const void *bytes, size_t byte_count)
+{
+    struct work work = { .shared = shared, .bytes = bytes, .byte_count = byte_count };
+
+    return guard(act_store, &work);
+}
+
+static void act_touch(const struct work *work)
+{
+    for (size_t at = 0; at < work->byte_count; at += work->page_bytes)
+        __atomic_fetch_or(work->shared + at, 0, __ATOMIC_RELAXED);
+}
+
+bool stele_guard_touch(void *shared, size_t byte_count)
+{
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    size_t within = (uintptr_t)shared % page_bytes;
+    struct work work = { .shared = (unsigned char *)shared - within, .byte_count = byte_count + within,
+                         .page_bytes = page_bytes };
+
+    return byte_count == 0 || guard(act_touch, &work);
 }

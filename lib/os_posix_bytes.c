@@ -12,6 +12,7 @@
 
 #include "bits.h"
 #include "error.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -257,8 +258,9 @@ int stele_os_store(const struct stele_os_file *file, uint64_t offset, const void
 {
     if (!view)
         return stele_os_write(file, offset, bytes, byte_count);
-    /* The caller has the pages in the cache and writable (stele_os_populate). */
-    memcpy(view, bytes, byte_count);
+    /* The caller has the pages in the cache and writable (stele_os_populate); but the medium may fail all the same. */
+    if (!stele_guard_store(view, bytes, byte_count))
+        return fail_at(STELE_E_IO, 0, offset, "a page of the store could not be had for storing (see the system log)");
     return STELE_OK;
 }
 
@@ -499,12 +501,10 @@ int stele_os_populate(void *address, size_t byte_count)
     do
         rc = madvise(first, byte_count, MADV_POPULATE_WRITE);
     while (rc && (errno == EINTR || errno == EAGAIN));
+    /* A kernel before 5.14 does not know the advice. */
     if (rc && errno == EINVAL) {
-        /* A kernel before 5.14: touch each page without changing it. A fault here is one that would come
-         * anyway. */
-        for (size_t at = 0; at < byte_count; at += page_bytes)
-            __atomic_fetch_or(first + at, 0, __ATOMIC_RELAXED);
-        return STELE_OK;
+        rc = stele_guard_touch(first, byte_count) ? 0 : -1;
+        errno = EFAULT;
     }
     if (!rc)
         return STELE_OK;

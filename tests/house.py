@@ -15,7 +15,8 @@ TOP_ENTRIES = {"lib", "cli", "tests", "tools", "meson.build", "meson_options.txt
 # os for os.h, os_posix.c.
 ORDER = [
     "bits format error hash version",
-    "os guard layout lookup options",
+    "guard",
+    "os layout lookup options",
     "window",
     "superblock sums journal live schema",
     "spec replay create",
