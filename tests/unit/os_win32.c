@@ -336,11 +336,6 @@ struct child child_start(void (*work)(void *context), void *context)
 
 static uint64_t watch_until_ms; /* of GetTickCount64; atomic */
 
-void child_watch(unsigned seconds)
-{
-    __atomic_store_n(&watch_until_ms, GetTickCount64() + seconds * UINT64_C(1000), __ATOMIC_RELAXED);
-}
-
 static DWORD WINAPI watch(void *context)
 {
     (void)context;
@@ -414,6 +409,11 @@ void child_kill(struct child *child)
     REQUIRE(WaitForSingleObject((HANDLE)child->process, 0) == WAIT_TIMEOUT);
     REQUIRE(TerminateProcess((HANDLE)child->process, 99));
     REQUIRE(reap(child) == 99);
+}
+
+void child_watch(unsigned seconds)
+{
+    __atomic_store_n(&watch_until_ms, GetTickCount64() + seconds * UINT64_C(1000), __ATOMIC_RELAXED);
 }
 
 void parent_tell(const void *bytes, size_t byte_count)
