@@ -13,7 +13,7 @@ int stele_apply_records(struct stele *store, uint64_t index, const uint8_t *reco
     while (at < bytes) {
         /* Small pieces: a folio made by a large write costs each later store dear. */
         uint64_t piece = stele_min(bytes - at, UINT64_C(16384));
-        int rc = stele_os_store(&store->file, offset + at, records + at, (size_t)piece, NULL);
+        int rc = stele_window_store(&store->stores, offset + at, records + at, piece);
         if (rc)
             return rc;
         at += piece;
@@ -25,8 +25,8 @@ int stele_apply_records(struct stele *store, uint64_t index, const uint8_t *reco
 
 int stele_apply_words(struct stele *store, uint64_t block, const uint64_t *words, uint64_t word_count)
 {
-    return stele_os_store(&store->file, stele_word_offset(&store->superblock.layout, block), words,
-                          (size_t)(word_count * 8), NULL);
+    return stele_window_store(&store->stores, stele_word_offset(&store->superblock.layout, block), words,
+                              word_count * 8);
 }
 
 int stele_apply_allocate(struct stele *store, uint64_t index, uint64_t record_count)
@@ -44,6 +44,19 @@ int stele_apply_allocate(struct stele *store, uint64_t index, uint64_t record_co
     first = stele_round_down(stele_word_offset(layout, block), STELE_PAGE_BYTES);
     end = stele_round_up(stele_word_offset(layout, block_end), STELE_PAGE_BYTES);
     return stele_os_allocate(&store->file, first, stele_min(end, layout->file_bytes) - first);
+}
+
+int stele_apply_prepare_records(struct stele *store, uint64_t index, uint64_t record_count)
+{
+    int rc = stele_apply_allocate(store, index, record_count);
+    return rc ? rc : stele_window_prepare(&store->stores, stele_record_offset(&store->fixed, index),
+                                          record_count * store->fixed.record_bytes);
+}
+
+int stele_apply_prepare_word(struct stele *store, uint64_t block)
+{
+    int rc = stele_apply_allocate(store, stele_block_first(&store->fixed, block), 1);
+    return rc ? rc : stele_window_prepare(&store->stores, stele_word_offset(&store->superblock.layout, block), 8);
 }
 
 /* What images @first and following will be stored to: records, or whole blocks. */

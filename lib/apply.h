@@ -1,5 +1,5 @@
 /*
- * Putting images in place: records and words, by os_store, so that every view of every process sees them.
+ * Putting images in place: records and words, by window_store, so that every view of every process sees them.
  *
  * Not here: stripes, count, order against the journal. The callers (txn, recover, checkpoint) argue those.
  */
@@ -15,6 +15,14 @@ int stele_apply_words(struct stele *store, uint64_t block, const uint64_t *words
 /* In a sparse store, allocate disk for @record_count records from @index on and their words. Errors: STELE_E_FULL */
 int stele_apply_allocate(struct stele *store, uint64_t index, uint64_t record_count);
 
+/*
+ * Do now what could fail when @record_count records from @index on, or the word of @block, are stored: disk in a sparse
+ * store, and where stores go through views, pages that can be written.
+ *
+ * Errors:  STELE_E_FULL, STELE_E_IO, STELE_E_NOMEM; nothing is stored
+ */
+int stele_apply_prepare_records(struct stele *store, uint64_t index, uint64_t record_count);
+int stele_apply_prepare_word(struct stele *store, uint64_t block);
 /* Store every last image that @replay came to, out of the ring. Errors: STELE_E_FULL, _IO, _NOMEM */
 int stele_apply_replay(struct stele *store, const struct stele_replay *replay);
 

@@ -172,12 +172,9 @@ int stele_bulk_append(struct stele *store, const uint8_t *records, uint64_t reco
         rc = plan_edge(store, bulk, &plan);
     if (!rc)
         rc = put_records(bulk);
-    if (!rc) {
-        /* Data first: the entry that publishes it may reach the disk before anything that is not synced. */
-        rc = stele_os_sync(&store->file);
-        if (rc)
-            stele_checkpoint_poison(store);
-    }
+    /* Data first: the entry that publishes it may reach the disk before anything that is not synced. */
+    if (!rc)
+        rc = stele_checkpoint_sync(store);
     if (!rc)
         rc = stele_commit_write(store, &plan, NULL);
     stele_commit_plan_done(&plan);
@@ -189,17 +186,12 @@ int stele_bulk_zero(struct stele *store, uint64_t first, uint64_t end)
 {
     const struct stele_layout *layout = &store->superblock.layout;
     bool is_sparse = store->superblock.slot.features_incompatible & STELE_FEATURE_SPARSE;
-    int rc = stele_os_zero(&store->file, stele_record_offset(layout, first), (end - first) * layout->record_bytes,
-                           is_sparse);
+    int rc = stele_window_zero(&store->stores, stele_record_offset(layout, first),
+                               (end - first) * layout->record_bytes, is_sparse);
     /* Words of the blocks wholly behind the count; that of the partly filled one is the entry's. */
     uint64_t first_block = stele_blocks_below(layout, first), end_block = stele_blocks_below(layout, end);
     if (!rc && end_block > first_block)
-        rc = stele_os_zero(&store->file, stele_word_offset(layout, first_block), (end_block - first_block) * 8,
-                           is_sparse);
-    if (rc)
-        return rc;
-    rc = stele_os_sync(&store->file);
-    if (rc)
-        stele_checkpoint_poison(store);
-    return rc;
+        rc = stele_window_zero(&store->stores, stele_word_offset(layout, first_block), (end_block - first_block) * 8,
+                               is_sparse);
+    return rc ? rc : stele_checkpoint_sync(store);
 }

@@ -22,6 +22,16 @@ void stele_checkpoint_poison(struct stele *store)
     stele_error_restore(&kept);
 }
 
+int stele_checkpoint_sync(struct stele *store)
+{
+    int rc = stele_window_flush(&store->stores);
+    if (!rc)
+        rc = stele_os_sync(&store->file);
+    if (rc)
+        stele_checkpoint_poison(store);
+    return rc;
+}
+
 /* Put what this handle's own commits and, where others wrote too, the ring says into @slot. */
 static int fill_slot(struct stele *store, struct stele_slot *slot)
 {
@@ -95,11 +105,9 @@ int stele_checkpoint_make(struct stele *store, uint64_t need_bytes, bool is_clea
     if (rc)
         return rc;
     stele_os_touch(&store->file);
-    rc = stele_os_sync(&store->file);
-    if (rc) {
-        stele_checkpoint_poison(store);
+    rc = stele_checkpoint_sync(store);
+    if (rc)
         return rc;
-    }
     uint64_t head = next_head(&ring, need_bytes);
     slot.ring_head = head;
     slot.checkpoint_us = stele_os_now_us();

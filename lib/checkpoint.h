@@ -17,6 +17,12 @@
 int stele_checkpoint_make(struct stele *store, uint64_t need_bytes, bool is_clean);
 
 /*
+ * Make all that was stored in records and sums durable.
+ *
+ * Errors:  STELE_E_IO, STELE_E_FULL: the handle is poisoned
+ */
+int stele_checkpoint_sync(struct stele *store);
+/*
  * A sync failed under @store: mark the store failed for all, put the last images since the checkpoint in place
  * again, so that eviction cannot bring old bytes back, and make the handle read-only. Keeps the thread's last error.
  */

@@ -219,10 +219,10 @@ static int allocate(struct stele *store, const struct stele_commit_plan *plan)
     int rc = STELE_OK;
     for (size_t i = 0, n; i < plan->record_count && !rc; i += n) {
         n = record_run(plan, i);
-        rc = stele_apply_allocate(store, plan->records[i].index, n);
+        rc = stele_apply_prepare_records(store, plan->records[i].index, n);
     }
     for (size_t i = 0; i < plan->word_count && !rc; i++)
-        rc = stele_apply_allocate(store, stele_block_first(&store->fixed, plan->words[i].block), 1);
+        rc = stele_apply_prepare_word(store, plan->words[i].block);
     return rc;
 }
 

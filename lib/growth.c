@@ -26,10 +26,10 @@ static int copy_words(struct stele *store, const struct stele_layout *old, const
     int rc = bytes ? STELE_OK : stele_fail(STELE_E_NOMEM, "out of memory to move the sums");
     while (!rc && at < old->sums_bytes) {
         uint64_t piece = stele_min(COPY_BYTES, old->sums_bytes - at);
-        rc = stele_os_read(&store->file, old->sums_offset + at, bytes, (size_t)piece);
+        rc = stele_handle_read(store, old->sums_offset + at, bytes, piece);
         /* In a sparse store a hole stays a hole. */
         if (!rc && !(is_sparse && stele_is_zero(bytes, (size_t)piece)))
-            rc = stele_os_store(&store->file, next->sums_offset + at, bytes, (size_t)piece, NULL);
+            rc = stele_window_store(&store->stores, next->sums_offset + at, bytes, piece);
         at += piece;
     }
     free(bytes);
@@ -51,7 +51,7 @@ static int prepare(struct stele *store, const struct stele_layout *old, const st
         return rc;
     uint64_t records_end = next->records_offset + next->capacity * next->record_bytes;
     /* Between old and new end only the gap and the new words must read as zero. */
-    rc = stele_os_zero(&store->file, records_end, next->file_bytes - records_end, is_sparse);
+    rc = stele_window_zero(&store->stores, records_end, next->file_bytes - records_end, is_sparse);
     if (!rc)
         rc = copy_words(store, old, next, is_sparse);
     return rc;
@@ -101,10 +101,8 @@ int stele_growth_make(struct stele *store, uint64_t capacity, bool is_ahead)
     }
     if (rc)
         return rc;
-    rc = stele_os_sync(&store->file);
-    if (rc) {
-        stele_checkpoint_poison(store);
+    rc = stele_checkpoint_sync(store);
+    if (rc)
         return rc;
-    }
     return flip(store, &next);
 }

@@ -42,6 +42,49 @@ int stele_handle_copy(struct stele *store, uint64_t offset, void *out, size_t by
     return rc;
 }
 
+int stele_handle_read(struct stele *store, uint64_t offset, void *out, uint64_t byte_count)
+{
+    const uint64_t piece_max = stele_handle_overlap(&store->fixed);
+    uint8_t *to = out;
+    /* Header and journal are never mapped. */
+    if (!stele_window_needs_views() || offset < store->fixed.records_offset)
+        return stele_os_read(&store->file, offset, out, (size_t)byte_count);
+    while (byte_count) {
+        uint64_t piece = stele_min(byte_count, piece_max);
+        int rc = stele_handle_copy(store, offset, to, (size_t)piece);
+        if (rc)
+            return rc;
+        offset += piece;
+        to += piece;
+        byte_count -= piece;
+    }
+    return STELE_OK;
+}
+
+int stele_handle_unmap(struct stele *store)
+{
+    if (!stele_window_needs_views())
+        return STELE_OK;
+    int rc = stele_live_leave(&store->live);
+    if (rc)
+        return rc;
+    stele_windows_drop(&store->windows);
+    stele_window_stores_drop(&store->stores);
+    return STELE_OK;
+}
+
+void stele_handle_map(struct stele *store)
+{
+    struct stele_error kept;
+    stele_error_keep(&kept);
+    if (store->live.copy && stele_live_return(&store->live, &store->file, &store->fixed, store->is_writable)) {
+        stele_log(STELE_LOG_WARNING, "%s: the live region could not be mapped again: %s", store->path,
+                  stele_last_error()->text);
+        store->is_poisoned = true;
+    }
+    stele_error_restore(&kept);
+}
+
 void stele_handle_set_superblock(struct stele *store, const struct stele_superblock *superblock)
 {
     stele_os_mutex_lock(&store->mutex);
@@ -49,7 +92,8 @@ void stele_handle_set_superblock(struct stele *store, const struct stele_superbl
     stele_os_mutex_unlock(&store->mutex);
 }
 
-void stele_handle_retire(struct stele *store, const uint8_t next_id[16])
+/* Nobody can open the file of @store any more, so a failure here changes nothing that counts. */
+static void retire(struct stele *store, const uint8_t next_id[16])
 {
     struct stele_superblock superblock = store->superblock;
     struct stele_slot slot = superblock.slot;
@@ -59,6 +103,19 @@ void stele_handle_retire(struct stele *store, const uint8_t next_id[16])
         stele_log(STELE_LOG_WARNING, "%s: the old file could not be marked as superseded", store->path);
     if (stele_live_claim(&store->live, &session) == STELE_OK)
         stele_live_set_state(&store->live, STELE_STATE_IDLE);
+}
+
+int stele_handle_replace(struct stele *store, struct stele_os_draft *draft, const uint8_t next_id[16],
+                         struct stele_os_file *out_file)
+{
+    int rc = stele_handle_unmap(store);
+    if (rc)
+        return rc;
+    rc = stele_os_draft_publish(draft, true, out_file);
+    stele_handle_map(store);
+    if (!rc)
+        retire(store, next_id);
+    return rc;
 }
 
 int stele_handle_ring(const struct stele *store, struct stele_ring *out)

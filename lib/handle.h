@@ -13,7 +13,7 @@
 #include "replay.h"
 #include "schema.h"
 #include "superblock.h"
-#include "window.h"
+#include "window_store.h"
 
 /* How a read-only handle sees the store; immutable once published, freed at close. */
 struct stele_reading {
@@ -38,11 +38,12 @@ struct stele {
     struct stele_layout fixed; /* as at open: for what never changes (record size, records' place, blocks) */
     struct stele_live_map live;
     struct stele_windows windows;
+    struct stele_window_stores stores; /* of the one that has the turn */
 
     struct stele_os_mutex mutex; /* the turn's words, superblock, making of readings */
     struct stele_os_condition turn_over;
     bool is_turn_taken;
-    uint64_t open_count;           /* transactions, views, cursors; atomic */
+    uint32_t open_count;           /* transactions, views, cursors; atomic */
     struct stele_reading *reading; /* atomic; NULL for a read-write handle */
     struct stele_superblock superblock;
     uint32_t opened_damage;        /* header slots that did not verify when it was opened */
@@ -88,6 +89,25 @@ static inline int stele_handle_check(const struct stele *store)
  */
 int stele_handle_copy(struct stele *store, uint64_t offset, void *out, size_t byte_count);
 
+/*
+ * Read @byte_count bytes of the file from @offset on as every process sees them now: by the system, and where views
+ * agree with views only, what windows show through them.
+ *
+ * Errors:  STELE_E_TRUNCATED, STELE_E_IO
+ */
+int stele_handle_read(struct stele *store, uint64_t offset, void *out, uint64_t byte_count);
+
+/*
+ * Take every map of the file away, so that a system which keeps mapped files in their place lets another have its
+ * name; the locks stay. On other systems nothing is done. The words of live are a copy until stele_handle_map.
+ *
+ * Shape:   nobody else uses @store
+ * Errors:  STELE_E_NOMEM, with nothing changed
+ */
+int stele_handle_unmap(struct stele *store);
+/* Map what stele_handle_unmap took away. Where that fails @store is good for closing only. */
+void stele_handle_map(struct stele *store);
+
 /* Raise that the file was cut below its live region. */
 int stele_handle_cut(const struct stele *store);
 
@@ -98,10 +118,14 @@ int stele_handle_fault(struct stele *store, uint64_t offset, size_t byte_count);
 void stele_handle_set_superblock(struct stele *store, const struct stele_superblock *superblock);
 
 /*
- * The file of @store lost its name to the file @next_id: say so in both slots, then begin a new session, so that
- * who has it open looks and finds out. A failure changes nothing that counts: nobody can open it any more.
+ * Publish @draft, the file @next_id, in the place of the file of @store, whose W and P are held alone; then say so in
+ * both slots of the old one and begin a new session there, so that who has it open looks and finds out.
+ *
+ * Errors:  as stele_os_draft_publish; STELE_E_BUSY the system does not let go of the old file's name
+ * Owner:   as stele_os_draft_publish
  */
-void stele_handle_retire(struct stele *store, const uint8_t next_id[16]);
+int stele_handle_replace(struct stele *store, struct stele_os_draft *draft, const uint8_t next_id[16],
+                         struct stele_os_file *out_file);
 
 /* Load the words of the ring from live, clamped. Errors: STELE_E_DAMAGED */
 int stele_handle_ring(const struct stele *store, struct stele_ring *out);

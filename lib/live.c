@@ -4,6 +4,8 @@
 #include "guard.h"
 #include "window.h"
 
+#include <stdlib.h>
+
 int stele_live_map(const struct stele_os_file *file, const struct stele_layout *layout, bool is_writable,
                    struct stele_live_map *out)
 {
@@ -38,8 +40,35 @@ void stele_live_done(struct stele_live_map *live)
     if (live->is_cut)
         stele_guard_unwatch(live->is_cut);
     if (live->base && live->fork_count == stele_os_fork_count())
-        stele_window_unmap_alone(live->base, live->map_bytes);
+        stele_window_unmap_words(live->base, live->map_bytes);
+    free(live->copy);
     memset(live, 0, sizeof(*live));
+}
+
+int stele_live_leave(struct stele_live_map *live)
+{
+    struct stele_live_map away = { .map_bytes = live->map_bytes, .fork_count = live->fork_count };
+    away.copy = malloc(live->map_bytes);
+    if (!away.copy)
+        return stele_fail(STELE_E_NOMEM, "out of memory to leave the file's live region");
+    memcpy(away.copy, live->base, live->map_bytes);
+    away.words = away.copy;
+    away.stripes = (void *)((uint8_t *)away.copy + STELE_LIVE_STRIPES_OFFSET);
+    stele_live_done(live);
+    *live = away;
+    return STELE_OK;
+}
+
+int stele_live_return(struct stele_live_map *live, const struct stele_os_file *file, const struct stele_layout *layout,
+                      bool is_writable)
+{
+    struct stele_live_map back;
+    int rc = stele_live_map(file, layout, is_writable, &back);
+    if (rc)
+        return rc;
+    stele_live_done(live);
+    *live = back;
+    return STELE_OK;
 }
 
 int stele_live_check(const struct stele_live_map *live)

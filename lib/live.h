@@ -21,6 +21,7 @@ struct stele_live_map {
     size_t map_bytes;
     uint64_t fork_count; /* a child does not inherit the map */
     uint64_t *is_cut;    /* atomic: not 0 once a page of it could not be read, and words are zeros */
+    void *copy;          /* where words and stripes are while nothing is mapped; NULL else */
 };
 
 /* A set of stripes, and so of blocks. */
@@ -42,8 +43,23 @@ struct stele_live_state {
 int stele_live_map(const struct stele_os_file *file, const struct stele_layout *layout, bool is_writable,
                    struct stele_live_map *out);
 void stele_live_done(struct stele_live_map *live); /* safe twice, and on a zeroed struct */
+
+/*
+ * Unmap the region; words and stripes are a copy of this process from here, until stele_live_return.
+ *
+ * Shape:   no other thread uses @live
+ * Errors:  STELE_E_NOMEM, with nothing changed
+ */
+int stele_live_leave(struct stele_live_map *live);
+/* Map it again. Errors: as stele_live_map, the copy stays */
+int stele_live_return(struct stele_live_map *live, const struct stele_os_file *file, const struct stele_layout *layout,
+                      bool is_writable);
+
 /* Whether the file was cut under the map: what was loaded from it may be zeros, what was stored is lost. */
-static inline bool stele_live_is_cut(const struct stele_live_map *live) { return stele_load(live->is_cut) != 0; }
+static inline bool stele_live_is_cut(const struct stele_live_map *live)
+{
+    return live->is_cut && stele_load(live->is_cut) != 0;
+}
 
 /* Whether magic and live layout are ours. Errors: STELE_E_VERSION */
 int stele_live_check(const struct stele_live_map *live);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define REPLACED_TRIES 5u
+#define BUDGET_DEFAULT_32_BIT (UINT64_C(512) << 20)
 
 /* ---- the handle ---- */
 
@@ -19,6 +20,7 @@ void stele_handle_free(struct stele *store)
         return;
     stele_reader_detach(store);
     stele_windows_done(&store->windows);
+    stele_window_stores_done(&store->stores);
     stele_live_done(&store->live);
     stele_os_close(&store->file);
     /* In a child of fork a thread of the parent may hold the one or wait for the other for ever. */
@@ -33,6 +35,29 @@ void stele_handle_free(struct stele *store)
     free(store->new_block);
     free(store->path);
     free(store);
+}
+
+/* Windows over records and sums, within what the caller lets be mapped; one part of four is for storing. */
+static int make_windows(struct stele *store, uint64_t budget_bytes)
+{
+    struct stele_os_stat stat;
+    int rc = stele_os_stat(&store->file, &stat);
+    if (rc)
+        return rc;
+    struct stele_window_plan plan = { .first_offset = store->fixed.records_offset, .file_bytes = stat.bytes,
+                                      .overlap_bytes = stele_handle_overlap(&store->fixed) };
+    uint64_t least = stele_window_budget_least(plan.file_bytes, plan.overlap_bytes);
+    if (budget_bytes == 0 && SIZE_MAX == UINT32_MAX)
+        budget_bytes = stele_max(BUDGET_DEFAULT_32_BIT, least);
+    if (budget_bytes && budget_bytes < least)
+        return stele_fail(STELE_E_RANGE, "%s: max_mapped_bytes of %" PRIu64 " is too little for this store: at least %"
+                          PRIu64, store->path, budget_bytes, least);
+    uint64_t for_stores = store->is_writable && stele_window_needs_views() ? budget_bytes / 4 : 0;
+    plan.budget_bytes = for_stores;
+    if (store->is_writable)
+        rc = stele_window_stores_init(&store->stores, &store->file, &plan);
+    plan.budget_bytes = budget_bytes - for_stores;
+    return rc ? rc : stele_windows_init(&store->windows, &store->file, &plan);
 }
 
 int stele_handle_new(const char *path, const struct stele_options *options, struct stele_os_file *file,
@@ -65,8 +90,7 @@ int stele_handle_new(const char *path, const struct stele_options *options, stru
         rc = stele_guard_install();
     if (!rc) {
         store->file = *file;
-        rc = stele_windows_init(&store->windows, &store->file, superblock->layout.file_bytes,
-                                stele_handle_overlap(&store->fixed));
+        rc = make_windows(store, options->max_mapped_bytes);
     }
     if (!rc)
         rc = stele_live_map(&store->file, &store->fixed, store->is_writable, &store->live);

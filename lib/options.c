@@ -57,8 +57,8 @@ int stele_options_read(const struct stele_options *options, uint32_t flags_known
         return stele_fail(STELE_E_USAGE, "flags %#" PRIx32 " are not known to this call", read.flags & ~flags_known);
     if (read.mode > STELE_READ_WRITE)
         return stele_fail(STELE_E_USAGE, "mode %" PRIu32 " is not known", read.mode);
-    if (read.max_mapped_bytes || read.sync_interval_ms)
-        return stele_fail(STELE_E_USAGE, "max_mapped_bytes and sync_interval_ms must be zero in this version");
+    if (read.sync_interval_ms)
+        return stele_fail(STELE_E_USAGE, "sync_interval_ms must be zero in this version");
     if (read.permissions & ~UINT32_C(0777))
         return stele_fail(STELE_E_USAGE, "permissions %#" PRIo32 ": only the bits of 0777 can be set",
                           read.permissions);

@@ -300,6 +300,8 @@ int stele_recover_make(struct stele *store, bool is_forced, struct stele_recover
     stele_block_forget(store);
     rc = put_in_place(store, &finding->replay, base, &report);
     if (!rc)
+        rc = stele_window_flush(&store->stores);
+    if (!rc)
         rc = stele_os_sync(&store->file);
     if (!rc)
         rc = flip(store, finding, session, base);

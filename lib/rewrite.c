@@ -58,9 +58,9 @@ static int copy_block(struct rewrite *rewrite, uint64_t block)
     uint64_t records = stele_block_records(from, block, rewrite->count);
     uint64_t first = stele_block_first(from, block), word, computed;
     size_t bytes = (size_t)(records * from->record_bytes);
-    int rc = stele_os_read(&old->file, stele_word_offset(from, block), &word, sizeof(word));
+    int rc = stele_handle_read(old, stele_word_offset(from, block), &word, sizeof(word));
     if (!rc)
-        rc = stele_os_read(&old->file, stele_record_offset(from, first), rewrite->block, bytes);
+        rc = stele_handle_read(old, stele_record_offset(from, first), rewrite->block, bytes);
     if (rc)
         return rc;
     if (stele_word_is_known_damaged(word) ||
@@ -170,9 +170,7 @@ static int rewrite_into(struct rewrite *rewrite, const struct stele_options *opt
     if (!rc)
         rc = stele_os_draft_dress(&draft, &old->file);
     if (!rc)
-        rc = stele_os_draft_publish(&draft, true, &published);
-    if (!rc)
-        stele_handle_retire(old, slot.file_id);
+        rc = stele_handle_replace(old, &draft, slot.file_id, &published);
     stele_os_close(&published);
     struct stele_error kept;
     stele_error_keep(&kept);

@@ -180,7 +180,7 @@ struct stele_options {
     uint32_t permissions;        /* of a new file; 0600 if 0 */
     uint64_t capacity_records;   /* room to allocate at creation; 0: a little. Appends grow it */
     uint64_t journal_bytes;      /* ring size at creation and resize; 0: chosen from record size and capacity */
-    uint64_t max_mapped_bytes;   /* reserved: zero in this version */
+    uint64_t max_mapped_bytes;   /* of the file at once, open views counted; 0: no limit, on 32 bit 512 MiB */
     uint32_t lock_wait_ms;       /* for the writer's turn; 0: 5000 */
     uint32_t read_wait_ms;       /* for a writer that is storing; 0: 5000 */
     uint32_t sync_interval_ms;   /* reserved: zero in this version */
@@ -208,7 +208,8 @@ STELE_API int stele_create(const char *path, const struct stele_options *options
  *
  * Errors:  STELE_E_ABSENT, _ACCESS, _READONLY; STELE_E_FORMAT not a store; STELE_E_VERSION; STELE_E_SCHEMA
  *          options->schema differs; STELE_E_DAMAGED both headers, the schema or an acknowledged journal
- *          entry are gone (stele_recover with STELE_FORCE goes on); STELE_E_TRUNCATED; STELE_E_BUSY
+ *          entry are gone (stele_recover with STELE_FORCE goes on); STELE_E_TRUNCATED; STELE_E_BUSY;
+ *          STELE_E_RANGE max_mapped_bytes is too little for its records: the least is named
  * Owner:   caller closes *out
  */
 STELE_API int stele_open(const char *path, const struct stele_options *options, struct stele **out);
@@ -314,7 +315,7 @@ struct stele_view {
  * a writer may change them while they are read; stele_view_changed tells afterwards.
  *
  * Errors:  STELE_E_RANGE; STELE_E_CONFLICT records of the range wait in the journal of a dead writer: use
- *          stele_get; STELE_E_FULL address space
+ *          stele_get; STELE_E_FULL address space, or max_mapped_bytes is held by views that are open
  * Owner:   caller closes; dereferencing a page that cannot be read is the caller's own risk:
  *          stele_view_copy is the guarded way
  */

@@ -148,12 +148,11 @@ int stele_create(const char *path, const struct stele_options *options, struct s
         rc = create_in(&draft, path, &read, &layout, &store);
     if (!rc) {
         memset(&store->file, 0, sizeof(store->file));
-        rc = stele_os_draft_publish(&draft, read.flags & STELE_FORCE, &store->file);
+        rc = old ? stele_handle_replace(old, &draft, store->superblock.slot.file_id, &store->file)
+                 : stele_os_draft_publish(&draft, read.flags & STELE_FORCE, &store->file);
         if (rc)
             stele_handle_free(store);
     }
-    if (!rc && old)
-        stele_handle_retire(old, store->superblock.slot.file_id);
     if (!rc)
         stele_os_unlock_writer(&store->file);
     if (!rc)
@@ -225,9 +224,9 @@ int stele_close(struct stele *store)
         stele_handle_free(store); /* the parent's locks and turn are not ours to give */
         return STELE_OK;
     }
-    uint64_t open_count = __atomic_load_n(&store->open_count, __ATOMIC_ACQUIRE);
+    uint32_t open_count = __atomic_load_n(&store->open_count, __ATOMIC_ACQUIRE);
     if (open_count)
-        return stele_fail(STELE_E_USAGE, "%s: %" PRIu64 " transactions, views or cursors are open; end them before the "
+        return stele_fail(STELE_E_USAGE, "%s: %" PRIu32 " transactions, views or cursors are open; end them before the "
                           "store is closed", store->path, open_count);
     int rc = store->is_writable && store->is_present ? close_writer(store, true) : STELE_OK;
     struct stele_error kept;

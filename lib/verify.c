@@ -306,7 +306,7 @@ static int check_slack(struct verify *verify, const struct stele_superblock *sup
     for (unsigned i = 0; i < sizeof(slack) / sizeof(slack[0]); i++) {
         for (uint64_t at = slack[i].from; at < slack[i].to;) {
             size_t n = (size_t)stele_min(sizeof(bytes), slack[i].to - at);
-            int rc = stele_os_read(&verify->store->file, at, bytes, n);
+            int rc = stele_handle_read(verify->store, at, bytes, n);
             if (rc && !is_unreadable(rc))
                 return rc;
             if (!rc && !stele_is_zero(bytes, n))

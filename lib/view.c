@@ -5,7 +5,9 @@
 
 /* What hides in struct stele_view: pointers in 8-byte words, so that the size is the same on 32 and 64 bit. */
 struct hidden {
-    uint64_t store, version, map, map_bytes, session;
+    uint64_t store, version;
+    uint64_t map, map_bytes; /* a map of its own; map_bytes 0: the pinned window, if any */
+    uint64_t session;
 };
 static_assert(sizeof(struct stele_view) == 64, "part of the interface");
 static_assert(sizeof(struct hidden) == sizeof(((struct stele_view *)0)->hidden), "fits");
@@ -38,13 +40,14 @@ static int map_records(struct stele *store, struct stele_view *view, struct hidd
                           view->record_count);
     if (bytes == 0)
         return STELE_OK;
-    /* On 64 bit a window stays mapped, so a pin needs no keeping. */
     if (stele_window_fits(&store->windows, offset, bytes)) {
         struct stele_pin pin;
-        int rc = stele_window_pin(&store->windows, offset, (size_t)bytes, &pin);
-        if (!rc)
-            view->records = pin.bytes;
-        return rc;
+        int rc = stele_window_pin_view(&store->windows, offset, (size_t)bytes, &pin);
+        if (rc)
+            return rc;
+        view->records = pin.bytes;
+        hidden->map = word_of(pin.window);
+        return STELE_OK;
     }
     const uint8_t *records;
     void *map;
@@ -144,8 +147,13 @@ void stele_view_close(struct stele_view *view)
     struct stele *store = pointer_of(hidden.store);
     if (!store)
         return;
-    if (hidden.map && store->fork_count == stele_os_fork_count())
-        stele_window_unmap_alone(pointer_of(hidden.map), (size_t)hidden.map_bytes);
+    if (hidden.map && store->fork_count == stele_os_fork_count()) {
+        struct stele_pin pin = { .window = pointer_of(hidden.map) };
+        if (hidden.map_bytes)
+            stele_window_unmap_alone(&store->windows, pointer_of(hidden.map), (size_t)hidden.map_bytes);
+        else
+            stele_window_unpin(&pin);
+    }
     __atomic_fetch_sub(&store->open_count, 1, __ATOMIC_RELEASE);
     memset(view, 0, sizeof(*view));
 }

@@ -19,7 +19,7 @@ static struct {
 } durable_writes[WRITES_MAX];
 static unsigned durable_count;
 static unsigned kill_at;             /* the process ends before its kill_at-th change; 0: never */
-static uint64_t unreadable_offset;   /* of a page of the file that no map can read; 0: none */
+static uint64_t unreadable_offset;   /* of a page of the file that no map for reading can read; 0: none */
 
 static void maybe_die(void)
 {
@@ -74,7 +74,8 @@ WRAPPED(int, stele_os_map, const struct stele_os_file *file, uint64_t offset, si
 {
     int rc = REAL(stele_os_map)(file, offset, byte_count, is_writable, is_random, out);
 
-    if (rc == STELE_OK && unreadable_offset && unreadable_offset >= offset && unreadable_offset - offset < byte_count)
+    if (rc == STELE_OK && !is_writable && unreadable_offset && unreadable_offset >= offset &&
+        unreadable_offset - offset < byte_count)
         REQUIRE(system_break_page((uint8_t *)*out + (unreadable_offset - offset)));
     return rc;
 }
