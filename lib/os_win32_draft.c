@@ -404,28 +404,35 @@ void stele_os_draft_discard(struct stele_os_draft *draft)
     *draft = (struct stele_os_draft){ .target = NULL };
 }
 
-/* Best effort: what this user or the file system cannot carry over is left out. */
-static void copy_access_list(HANDLE from, const wchar_t *to)
+static bool is_same_list(const ACL *a, const ACL *b)
 {
-    PSECURITY_DESCRIPTOR descriptor = NULL;
+    return a && b ? a->AclSize == b->AclSize && memcmp(a, b, a->AclSize) == 0 : a == b;
+}
+
+/* Best effort: what this user or the file system cannot carry over is left out. */
+static void copy_access_list(HANDLE from, HANDLE to)
+{
+    PSECURITY_DESCRIPTOR theirs = NULL, ours = NULL;
     SECURITY_INFORMATION what = DACL_SECURITY_INFORMATION;
     SECURITY_DESCRIPTOR_CONTROL control;
-    PACL list = NULL;
+    PACL their_list = NULL, our_list = NULL;
     DWORD revision;
-    HANDLE handle;
 
-    if (GetSecurityInfo(from, SE_FILE_OBJECT, what, NULL, NULL, &list, NULL, &descriptor))
-        return;
+    if (GetSecurityInfo(from, SE_FILE_OBJECT, what, NULL, NULL, &their_list, NULL, &theirs) ||
+        GetSecurityInfo(to, SE_FILE_OBJECT, what, NULL, NULL, &our_list, NULL, &ours))
+        goto out;
+    /* Mostly both are what their folder passes on. */
+    if (is_same_list(their_list, our_list))
+        goto out;
     /* A list that takes nothing from its folder goes on taking nothing. */
-    if (GetSecurityDescriptorControl(descriptor, &control, &revision))
+    if (GetSecurityDescriptorControl(theirs, &control, &revision))
         what |= control & SE_DACL_PROTECTED ? PROTECTED_DACL_SECURITY_INFORMATION
                                             : UNPROTECTED_DACL_SECURITY_INFORMATION;
-    handle = stele_os_open_raw(to, READ_CONTROL | WRITE_DAC, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL);
-    if (handle != INVALID_HANDLE_VALUE) {
-        (void)SetSecurityInfo(handle, SE_FILE_OBJECT, what, NULL, NULL, list, NULL);
-        CloseHandle(handle);
-    }
-    LocalFree(descriptor);
+    (void)SetSecurityInfo(to, SE_FILE_OBJECT, what, NULL, NULL, their_list, NULL);
+
+out:
+    LocalFree(theirs);
+    LocalFree(ours);
 }
 
 int stele_os_draft_dress(struct stele_os_draft *draft, const struct stele_os_file *from)
@@ -435,6 +442,7 @@ int stele_os_draft_dress(struct stele_os_draft *draft, const struct stele_os_fil
     HANDLE journal = stele_os_journal_handle(&draft->file);
     BY_HANDLE_FILE_INFORMATION theirs;
     wchar_t *name = NULL;
+    HANDLE handle;
     int rc;
 
     if (!GetFileInformationByHandle(stele_os_handle(from), &theirs))
@@ -444,7 +452,11 @@ int stele_os_draft_dress(struct stele_os_draft *draft, const struct stele_os_fil
         return rc;
     /* Nobody can open what is to be deleted. */
     (void)mark_for_deletion(journal, false);
-    copy_access_list(stele_os_handle(from), name);
+    handle = stele_os_open_raw(name, READ_CONTROL | WRITE_DAC, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL);
+    if (handle != INVALID_HANDLE_VALUE) {
+        copy_access_list(stele_os_handle(from), handle);
+        CloseHandle(handle);
+    }
     if (theirs.dwFileAttributes & kept)
         (void)SetFileAttributesW(name, theirs.dwFileAttributes & kept);
     (void)mark_for_deletion(journal, true);
