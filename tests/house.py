@@ -44,7 +44,7 @@ LEFT_OVER = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b|not (yet )?im
 MACHINE_PATH = re.compile("/wo" "rk/|/fa" "rm/|fa" "rm-bench|/\\.lib" "rary|/ho" "me/[a-z]|/ro" "ot/")
 PLATFORM_IF = re.compile(
     r"^\s*#\s*(?:if|ifdef|ifndef|elif)\b.*\b(_WIN32|_WIN64|_MSC_VER|__linux__|__linux|__APPLE__|__unix__|__FreeBSD__|"
-    r"__MINGW32__|__CYGWIN__|__ANDROID__)\b", re.M)
+    r"__MINGW32__|__MINGW64__|__CYGWIN__|__ANDROID__|__GLIBC__|_GNU_SOURCE|__i386__|__x86_64__|_WIN32_WINNT)\b", re.M)
 TEXT_ENDINGS = (".c", ".h", ".py", ".build", ".txt", ".md", ".sh", "")
 
 
@@ -131,6 +131,16 @@ def without_directives(stripped):
 
 def functions(text):
     """(name, first line, lines of code) of every function body, the signature counted too."""
+    return [(name, line, count) for name, line, count, _ in bodies(text)]
+
+
+def external_functions(text):
+    """Names that other files may call, in the order of their bodies."""
+    return [name for name, _, _, head in bodies(text) if not re.search(r"\bstatic\b", head)]
+
+
+def bodies(text):
+    """(name, first line, lines of code, signature) of every function body."""
     code = without_directives(strip_c(text))
     found = []
     depth = 0
@@ -141,15 +151,15 @@ def functions(text):
             if depth == 0:
                 head = code[begin:at]
                 if head.rstrip().endswith(")") and "=" not in head.split("(")[0]:
-                    name = re.search(r"(\w+)\s*\(", head)
-                    body = (name.group(1) if name else "?", begin + len(head) - len(head.lstrip()))
+                    name = re.search(r"\(\*\s*(\w+)\s*\(", head) or re.search(r"(\w+)\s*\(", head)
+                    body = (name.group(1) if name else "?", begin + len(head) - len(head.lstrip()), head)
             depth += 1
         elif char == "}":
             depth -= 1
             if depth == 0:
                 if body:
                     piece = code[body[1]:at + 1]
-                    found.append((body[0], code.count("\n", 0, body[1]) + 1, line_count(piece)))
+                    found.append((body[0], code.count("\n", 0, body[1]) + 1, line_count(piece), body[2]))
                     body = None
                     begin = at + 1
         elif char == ";" and depth == 0:
@@ -209,8 +219,35 @@ def check_budgets(path, text):
     return wrong
 
 
+def twin(path):
+    """The same file for the other system; None of a file that serves all."""
+    words = os.path.basename(path).split("_")
+    if words[0] not in PLATFORM or not path.endswith(".c") or len(words) < 2:
+        return None
+    system = words[1].split(".")[0]
+    if system not in SYSTEMS:
+        return None
+    other = SYSTEMS[1 - SYSTEMS.index(system)]
+    return os.path.join(os.path.dirname(path), os.path.basename(path).replace(system, other, 1))
+
+
+def declared(texts):
+    """Names that headers declare as functions."""
+    return {name for text in texts for name in re.findall(r"\b(\w+)\s*\(", without_directives(strip_c(text)))}
+
+
+def check_twin(path, text, other_text, names):
+    """Of twins: both have the functions of the headers that all systems share, in one order."""
+    own, others = ([name for name in external_functions(each) if name in names] for each in (text, other_text))
+    if own == others:
+        return []
+    at = next((i for i, pair in enumerate(zip(own, others)) if pair[0] != pair[1]), min(len(own), len(others)))
+    return ["%s: function %d of the shared headers is %s, in its twin it is %s"
+            % (path, at + 1, (own + ["none"])[at], (others + ["none"])[at])]
+
+
 def check_platform(path, text):
-    if noun(path) in PLATFORM and path.startswith("lib/"):
+    if noun(path) in PLATFORM:
         return []
     stripped = strip_c(text)
     if path == "lib/stele.h":
@@ -309,6 +346,7 @@ class CheckCanFail(unittest.TestCase):
          "/* } */ char *s = \"}\"; char c = '\\'';\n" + long_function(71)),
         (check_platform, "lib/window.c", "#if defined(__GNUC__)\n/* #ifdef _WIN32 */\n#endif\n", "#ifdef _WIN32\n#endif\n"),
         (check_platform, "lib/sums.c", "int linux_count;\n", "# if defined(__linux__)\n#endif\n"),
+        (check_platform, "tests/unit/test_os.c", "#if SIZE_MAX == UINT32_MAX\n#endif\n", "#ifndef _WIN32\n#endif\n"),
         (check_platform, "lib/stele.h", "#if defined(_WIN32) || !defined(__GNUC__)\n#define STELE_API\n#endif\n",
          "#if defined(__APPLE__)\n#endif\n"),
         (check_mapping, "lib/sums.c", "/* stele_os_map() */ my_stele_os_map();", "stele_os_map(a);"),
@@ -334,12 +372,25 @@ class CheckCanFail(unittest.TestCase):
                 self.assertNotEqual(check(path, bad), [])
 
     def test_every_check_has_a_bad_example(self):
-        tried = {check.__name__ for check, _, _, _ in self.CASES} | {"check_top"}
+        tried = {check.__name__ for check, _, _, _ in self.CASES} | {"check_top", "check_twin"}
         self.assertEqual({name for name in globals() if name.startswith("check_")} - tried, set())
 
     def test_the_top_refuses_a_stranger(self):
         self.assertEqual(check_top(TOP_ENTRIES | {".gitignore"}), [])
         self.assertEqual(len(check_top({"lib", "Makefile"})), 1)
+
+    def test_twins_that_differ_are_noticed(self):
+        names = declared(["int a(void);\nint b(int x);\n"])
+        text = "int a(void)\n{\n}\nstatic int c(void)\n{\n}\nint b(int x)\n{\n}\n"
+        for what, other, count in (("same", "int a(void)\n{\n}\nint help(void)\n{\n}\nint b(int x)\n{\n}\n", 0),
+                                   ("order", "int b(int x)\n{\n}\nint a(void)\n{\n}\n", 1),
+                                   ("one is missing", "int a(void)\n{\n}\n", 1),
+                                   ("one is static", "int a(void)\n{\n}\nstatic int b(int x)\n{\n}\n", 1)):
+            with self.subTest(what=what):
+                self.assertEqual(len(check_twin("lib/os_posix.c", text, other, names)), count)
+        self.assertEqual(twin("lib/os_posix_lock.c"), "lib/os_win32_lock.c")
+        self.assertEqual(twin("cli/os_win32.c"), "cli/os_posix.c")
+        self.assertEqual([twin("lib/os.h"), twin("lib/window_posix.c"), twin("lib/os_posix.h")], [None] * 3)
 
     def test_functions_are_found_and_measured(self):
         text = """
@@ -398,7 +449,30 @@ class House(unittest.TestCase):
         self.assert_clean(check_budgets, c_files("lib", "cli"))
 
     def test_platforms_differ_in_os_and_guard_only(self):
-        self.assert_clean(check_platform, c_files("lib", "cli"))
+        self.assert_clean(check_platform, c_files("lib", "cli", "tests", "tools"))
+
+    def test_twins_have_the_same_functions_in_the_same_order(self):
+        wrong = []
+        twins = [path for path in c_files("lib", "cli", "tests", "tools") if twin(path)]
+        self.assertTrue(twins, "no twins: the check would prove nothing")
+        for path in twins:
+            if twin(path) not in FILES:
+                wrong.append("%s: has no twin %s" % (path, twin(path)))
+                continue
+            headers = [read(name) for name in FILES if os.path.dirname(name) == os.path.dirname(path)
+                       and name.endswith(".h") and os.path.basename(name).split(".")[0] not in ("os_posix", "os_win32")]
+            wrong += check_twin(path, read(path), read(twin(path)), declared(headers))
+        if wrong:
+            self.fail("\n  " + "\n  ".join(wrong))
+
+    def test_the_functions_of_os_h_have_bodies(self):
+        for system in SYSTEMS:
+            bodies_there = {name for path in c_files("lib") if re.match(r"(os|guard)_%s" % system, os.path.basename(path))
+                            for name in external_functions(read(path))}
+            for header in ("lib/os.h", "lib/guard.h"):
+                promised = set(re.findall(r"^(?!static)\w[\w *]*?\b(stele_\w+)\(", strip_c(read(header)), re.M))
+                self.assertTrue(promised)
+                self.assertEqual(promised - bodies_there, set(), "%s on %s" % (header, system))
 
     def test_only_window_maps(self):
         self.assert_clean(check_mapping, c_files("lib"))
@@ -442,8 +516,26 @@ class House(unittest.TestCase):
 
     def test_every_pinned_suite_is_explained(self):
         explained = set(re.findall(r"^\| `(\w+/\w+)` \| \S", read("tests/TESTING.md"), re.M))
-        pinned = set(re.findall(r"^(\w+/\w+) \d+$", read("tests/pinned_counts.txt"), re.M))
-        self.assertEqual(pinned - explained, set())
+        self.assertEqual(self.pinned() - explained, set())
+
+    def test_every_allowed_skip_is_of_a_test_that_exists(self):
+        wrong = []
+        for line in read("tests/allowed_skips.txt").splitlines():
+            words = line.split("#")[0].split()
+            if not words:
+                continue
+            label, name = words[1].split("/")
+            parts = [path for path in FILES if re.fullmatch(r"(.*_)?test_%s\.(c|py)" % name, os.path.basename(path))]
+            test = words[2].split(".")[-1]
+            if words[1] not in self.pinned() or not parts:
+                wrong.append("%s: no such suite" % words[1])
+            elif test != "*" and not any(re.search(r"\b%s\b" % test, read(path)) for path in parts):
+                wrong.append("%s: no such test in %s suite %s" % (words[2], label, name))
+        self.assertEqual(wrong, [])
+
+    @staticmethod
+    def pinned():
+        return set(re.findall(r"^(\w+/\w+) \d+$", read("tests/pinned_counts.txt"), re.M))
 
     @staticmethod
     def texts(*begins):

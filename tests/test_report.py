@@ -155,7 +155,8 @@ class Processes(unittest.TestCase):
     SUITE = "import subprocess, time\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\ntime.sleep(600)\n"
 
     def test_a_hung_suite_takes_its_processes_along(self):
-        args = types.SimpleNamespace(build=".", variant="v", suites="unit", name=[], wrap="", patience=1, scale="")
+        args = types.SimpleNamespace(build=".", variant="v", suites="unit", name=[], without=[], wrap="",
+                                     patience=1, scale="")
         test = {"cmd": [sys.executable, "-c", self.SUITE], "env": {}, "timeout": 1}
         runner = report.Runner(args)
         seen = []
@@ -186,8 +187,8 @@ class Processes(unittest.TestCase):
         return True
 
     def test_a_wrapper_stands_before_programs_and_not_before_python(self):
-        args = types.SimpleNamespace(build=".", variant="v", suites="unit", name=[], wrap="watch -q", patience=1,
-                                     scale="")
+        args = types.SimpleNamespace(build=".", variant="v", suites="unit", name=[], without=[],
+                                     wrap="watch -q", patience=1, scale="")
         test = {"cmd": ["program"], "env": {"STELE_WRAPPER": "wine words"}, "timeout": 1}
         runner = report.Runner(args)
         self.assertEqual(runner.command("unit/a", test), ["watch", "-q", "wine", "words", "program"])

@@ -209,8 +209,9 @@ class Runner:
         found = []
         for test in json.loads(listed):
             label = test["suite"][0].split(":")[-1]
-            if label in labels:
-                found.append((label + "/" + test["name"], test))
+            name = label + "/" + test["name"]
+            if label in labels and name not in self.args.without:
+                found.append((name, test))
         return found
 
     def environment(self, test, scratch):
@@ -301,7 +302,8 @@ class Runner:
             suites = [(name, test) for name, test in suites
                       if name in self.args.name or name.split("/")[1] in self.args.name]
         else:
-            self.missing = [name for name in self.pinned if name.split("/")[0] in labels and name not in built]
+            self.missing = [name for name in self.pinned if name.split("/")[0] in labels and name not in built
+                            and name not in self.args.without]
         suites.sort(key=lambda item: -item[1]["timeout"])
         self.futures = [pool.submit(self.run_one, name, test) for name, test in suites]
 
@@ -358,7 +360,8 @@ def failure_of(suite, why):
 def total(outcomes, wall_seconds):
     """Print what @outcomes come to, by variant; seconds are those of all processes. Returns the exit code."""
     passed = failed = skipped = 0
-    print("\n%-14s %7s %7s %7s %8s %9s %9s" % ("variant", "suites", "passed", "failed", "skipped", "build s", "suites s"))
+    print("\n%-14s %7s %7s %7s %8s %9s %9s"
+          % ("variant", "suites", "passed", "failed", "skipped", "build s", "suites s"))
     for outcome in outcomes:
         suites = outcome["suites"]
         counts = (sum(suite["passed"] for suite in suites), sum(len(suite["failures"]) for suite in suites),
@@ -480,6 +483,7 @@ def main():
     run.add_argument("name", nargs="*")
     run.add_argument("--variant", default="native", help="a name for this way of building")
     run.add_argument("--suites", default="unit,script,once", help="labels of suites to run")
+    run.add_argument("--without", nargs="*", default=[], help="suites to leave out, as label/word")
     run.add_argument("--wrap", default="", help="command put before each unit suite, as valgrind")
     run.add_argument("--patience", type=int, default=1, help="multiply each suite's time limit")
     run.add_argument("--jobs", type=int, default=int(os.environ.get("STELE_JOBS") or os.cpu_count() or 1))
