@@ -21,7 +21,7 @@ static const char usage[] =
 static int append(struct cli *cli, const char *path, struct stele *store)
 {
     const struct stele_schema *schema = stele_schema_of(store);
-    void *record = cli_allocate(stele_schema_record_bytes(schema));
+    void *record = cli_allocate((size_t)stele_schema_record_bytes(schema));
     uint64_t index = 0;
     int exit_code = assign_words(cli, schema, cli->operand_count - 1, cli->operands + 1, record);
 

@@ -52,14 +52,14 @@ static void print_text(struct getter *getter, uint64_t index, const void *record
 static void print_raw(struct getter *getter, const unsigned char *record)
 {
     if (!getter->field_list)
-        text_add(&getter->line, record, stele_schema_record_bytes(getter->schema));
+        text_add(&getter->line, record, (size_t)stele_schema_record_bytes(getter->schema));
     for (size_t i = 0; getter->field_list && i < getter->selection.part_count; i++) {
         const struct value_part *part = &getter->selection.parts[i];
         const struct stele_field *field = stele_schema_field(getter->schema, part->field_index);
         uint64_t element_bytes = value_element_bytes(field);
 
         text_add(&getter->line, record + field->offset + part->first_element * element_bytes,
-                 part->element_count * element_bytes);
+                 (size_t)(part->element_count * element_bytes));
     }
 }
 

@@ -50,7 +50,7 @@ static int set(struct cli *cli, struct stele *store, const struct cli_range *whe
 
     if (rc)
         return cli_fail(cli, cli->operands[0], rc);
-    record = cli_allocate(stele_schema_record_bytes(schema));
+    record = cli_allocate((size_t)stele_schema_record_bytes(schema));
     exit_code = change(cli, txn, schema, where, record);
     free(record);
     if (exit_code) {

@@ -16,7 +16,7 @@
 
 static int append_zeros(struct stele *store, unsigned long record_count)
 {
-    void *record = calloc(1, stele_schema_record_bytes(stele_schema_of(store)));
+    void *record = calloc(1, (size_t)stele_schema_record_bytes(stele_schema_of(store)));
     int rc = record ? STELE_OK : STELE_E_NOMEM;
 
     for (unsigned long i = 0; i < record_count && !rc; i++)
