@@ -31,11 +31,12 @@ static void a_view_is_the_records_themselves(void **state)
         assert_u64(view.first_index, cases[i].first);
         assert_u64(view.record_count, cases[i].n);
         if (cases[i].n)
-            assert_memory_equal(view.records, records + cases[i].first * RECORD_BYTES, cases[i].n * RECORD_BYTES);
+            assert_memory_equal(view.records, records + cases[i].first * RECORD_BYTES,
+                                (size_t)(cases[i].n * RECORD_BYTES));
         for (uint64_t k = 0; k < cases[i].n; k += 7) {
             assert_ok(stele_view_copy(&view, k, (size_t)(cases[i].n - k), out));
             assert_memory_equal(out, records + (cases[i].first + k) * RECORD_BYTES,
-                                (cases[i].n - k) * RECORD_BYTES);
+                                (size_t)((cases[i].n - k) * RECORD_BYTES));
         }
         assert_int_equal(stele_view_changed(&view), 0);
         stele_view_close(&view);
