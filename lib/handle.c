@@ -35,7 +35,7 @@ int stele_handle_copy(struct stele *store, uint64_t offset, void *out, size_t by
     struct stele_pin pin;
     int rc = stele_window_pin(&store->windows, offset, byte_count, &pin);
     if (rc)
-        return rc;
+        return stele_fail_prefix(store->path);
     if (!stele_guard_copy(out, pin.bytes, byte_count))
         rc = stele_handle_fault(store, offset, byte_count);
     stele_window_unpin(&pin);
@@ -80,7 +80,9 @@ void stele_handle_map(struct stele *store)
     if (store->live.copy && stele_live_return(&store->live, &store->file, &store->fixed, store->is_writable)) {
         stele_log(STELE_LOG_WARNING, "%s: the live region could not be mapped again: %s", store->path,
                   stele_last_error()->text);
+        /* It closes without a word to others; closing the file gives the locks back. */
         store->is_poisoned = true;
+        store->is_present = false;
     }
     stele_error_restore(&kept);
 }

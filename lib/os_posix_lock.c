@@ -44,7 +44,7 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     if (registry_count > 0)
-        __atomic_fetch_add(&stele_os_forks, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&stele_os_forks, stele_os_fork_count() + 1, __ATOMIC_RELAXED); /* no other thread is here */
     for (size_t i = 0; i < registry_count; i++)
         close(registry[i]);
     registry_count = 0;

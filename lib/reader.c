@@ -231,7 +231,7 @@ static inline int copy_bytes(struct stele *store, uint64_t offset, void *out, si
     struct stele_pin pin;
     int rc = stele_window_pin(&store->windows, offset, byte_count, &pin);
     if (rc)
-        return rc;
+        return stele_fail_prefix(store->path);
     bool is_readable = stele_guard_copy(out, pin.bytes, byte_count);
     stele_window_unpin(&pin);
     return is_readable ? STELE_OK : stele_handle_fault(store, offset, byte_count);

@@ -44,7 +44,7 @@ static int map_records(struct stele *store, struct stele_view *view, struct hidd
         struct stele_pin pin;
         int rc = stele_window_pin_view(&store->windows, offset, (size_t)bytes, &pin);
         if (rc)
-            return rc;
+            return stele_fail_prefix(store->path);
         view->records = pin.bytes;
         hidden->map = word_of(pin.window);
         return STELE_OK;
@@ -54,7 +54,7 @@ static int map_records(struct stele *store, struct stele_view *view, struct hidd
     size_t map_bytes;
     int rc = stele_window_map_alone(&store->windows, offset, bytes, &records, &map, &map_bytes);
     if (rc)
-        return rc;
+        return stele_fail_prefix(store->path);
     view->records = records;
     hidden->map = word_of(map);
     hidden->map_bytes = map_bytes;

@@ -11,6 +11,8 @@
 #include "scratch.h"
 #include "wrap.h"
 
+#include <pthread.h>
+
 enum { MAPS_MAX = 4096 };
 
 static struct map {
@@ -23,29 +25,25 @@ static size_t map_count;
 static uint64_t mapped_bytes, mapped_bytes_most; /* without the live region */
 static uint64_t refuse_above_bytes = UINT64_MAX; /* as if there were no addresses for more */
 static unsigned refused_count;
-static struct stele_os_mutex maps_mutex;
+static bool refuse_live_region, refuse_writable;
+static pthread_mutex_t maps_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static bool is_live_region(const struct map *map)
 {
     return map->offset == STELE_LIVE_OFFSET && map->bytes == STELE_LIVE_BYTES;
 }
 
-/* To be called before the first map. */
-static inline void maps_begin(void)
-{
-    REQUIRE(stele_os_mutex_init(&maps_mutex) == STELE_OK);
-}
-
 static inline void maps_reset(void)
 {
     mapped_bytes_most = mapped_bytes;
     refuse_above_bytes = UINT64_MAX;
+    refuse_live_region = refuse_writable = false;
     refused_count = 0;
 }
 
 static void maps_forget(const void *address, size_t byte_count)
 {
-    stele_os_mutex_lock(&maps_mutex);
+    pthread_mutex_lock(&maps_mutex);
     for (size_t i = 0; i < map_count; i++) {
         if (maps[i].address != address)
             continue;
@@ -55,7 +53,7 @@ static void maps_forget(const void *address, size_t byte_count)
         maps[i] = maps[--map_count];
         break;
     }
-    stele_os_mutex_unlock(&maps_mutex);
+    pthread_mutex_unlock(&maps_mutex);
 }
 
 WRAPPED(int, stele_os_map, const struct stele_os_file *file, uint64_t offset, size_t byte_count, bool is_writable,
@@ -65,18 +63,19 @@ WRAPPED(int, stele_os_map, const struct stele_os_file *file, uint64_t offset, si
     bool is_live = is_live_region(&map);
     int rc;
 
-    stele_os_mutex_lock(&maps_mutex);
-    if (!is_live && mapped_bytes + byte_count > refuse_above_bytes) {
+    pthread_mutex_lock(&maps_mutex);
+    if (is_live ? refuse_live_region
+                : mapped_bytes + byte_count > refuse_above_bytes || (refuse_writable && is_writable)) {
         refused_count++;
-        stele_os_mutex_unlock(&maps_mutex);
+        pthread_mutex_unlock(&maps_mutex);
         return stele_fail(STELE_E_FULL, "no address space, says the test");
     }
-    stele_os_mutex_unlock(&maps_mutex);
+    pthread_mutex_unlock(&maps_mutex);
     rc = REAL(stele_os_map)(file, offset, byte_count, is_writable, is_random, out);
     if (rc)
         return rc;
     map.address = *out;
-    stele_os_mutex_lock(&maps_mutex);
+    pthread_mutex_lock(&maps_mutex);
     REQUIRE(map_count < MAPS_MAX);
     maps[map_count++] = map;
     if (!is_live) {
@@ -84,7 +83,7 @@ WRAPPED(int, stele_os_map, const struct stele_os_file *file, uint64_t offset, si
         if (mapped_bytes > mapped_bytes_most)
             mapped_bytes_most = mapped_bytes;
     }
-    stele_os_mutex_unlock(&maps_mutex);
+    pthread_mutex_unlock(&maps_mutex);
     return rc;
 }
 

@@ -470,6 +470,5 @@ int main(void)
         IN_FAST_SCRATCH(views_of_a_store_keep_its_budget),
     };
 
-    maps_begin();
     return cmocka_run_group_tests_name("budget", tests, NULL, NULL);
 }
