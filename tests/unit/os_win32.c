@@ -22,6 +22,25 @@
 
 /* ---- folders ---- */
 
+enum { PATH_MAX_COUNT = 1200 };
+
+/* A path of ours, in UTF-8, in the form without a limit. */
+struct wide {
+    wchar_t path[PATH_MAX_COUNT];
+};
+
+static struct wide wide(const char *path)
+{
+    wchar_t given[PATH_MAX_COUNT];
+    struct wide out = { .path = L"\\\\?\\" };
+    DWORD count;
+
+    REQUIRE(MultiByteToWideChar(CP_UTF8, 0, path, -1, given, PATH_MAX_COUNT) > 0);
+    count = GetFullPathNameW(given, PATH_MAX_COUNT - 4, out.path + 4, NULL);
+    REQUIRE(count > 0 && count < PATH_MAX_COUNT - 4);
+    return out;
+}
+
 bool system_make_folder(char *name)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -33,36 +52,43 @@ bool system_make_folder(char *name)
         REQUIRE(stele_os_random(&chance, sizeof(chance)) == STELE_OK);
         for (unsigned i = 0; i < 6; i++, chance /= 36)
             tail[i] = letters[chance % 36];
-        if (CreateDirectoryA(name, NULL))
+        if (CreateDirectoryW(wide(name).path, NULL))
             return true;
     }
     return false;
 }
 
-bool system_drop_folder(const char *folder)
+static bool drop_folder(const struct wide *folder)
 {
     bool is_empty = true;
-    char path[MAX_PATH];
-    WIN32_FIND_DATAA entry;
+    WIN32_FIND_DATAW entry;
+    struct wide path;
     HANDLE search;
 
-    snprintf(path, sizeof(path), "%s/*", folder);
-    search = FindFirstFileA(path, &entry);
+    swprintf(path.path, PATH_MAX_COUNT, L"%ls\\*", folder->path);
+    search = FindFirstFileW(path.path, &entry);
     if (search == INVALID_HANDLE_VALUE)
         return false;
     do {
-        if (strcmp(entry.cFileName, ".") == 0 || strcmp(entry.cFileName, "..") == 0)
+        if (wcscmp(entry.cFileName, L".") == 0 || wcscmp(entry.cFileName, L"..") == 0)
             continue;
-        snprintf(path, sizeof(path), "%s/%s", folder, entry.cFileName);
+        swprintf(path.path, PATH_MAX_COUNT, L"%ls\\%ls", folder->path, entry.cFileName);
         if (entry.dwFileAttributes & FILE_ATTRIBUTE_READONLY)
-            SetFileAttributesA(path, FILE_ATTRIBUTE_NORMAL);
+            SetFileAttributesW(path.path, FILE_ATTRIBUTE_NORMAL);
         if (entry.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY)
-            is_empty = system_drop_folder(path) && is_empty;
+            is_empty = drop_folder(&path) && is_empty;
         else
-            is_empty = DeleteFileA(path) && is_empty; /* not while a test that failed has it open */
-    } while (FindNextFileA(search, &entry));
+            is_empty = DeleteFileW(path.path) && is_empty; /* not while a test that failed has it open */
+    } while (FindNextFileW(search, &entry));
     FindClose(search);
-    return is_empty && RemoveDirectoryA(folder);
+    return is_empty && RemoveDirectoryW(folder->path);
+}
+
+bool system_drop_folder(const char *folder)
+{
+    struct wide path = wide(folder);
+
+    return drop_folder(&path);
 }
 
 const char *system_place(void)
@@ -83,10 +109,10 @@ const char *system_fast_place(void)
 /* ---- files, memory, faults ---- */
 
 static const DWORD modes[SYSTEM_MODES] = {
-    FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_SYSTEM, FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM,
-    FILE_ATTRIBUTE_ARCHIVE | FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_ARCHIVE,
+    FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_SYSTEM, FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM, FILE_ATTRIBUTE_NORMAL,
+    FILE_ATTRIBUTE_HIDDEN,
 };
-static const DWORD mode_mask = FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM | FILE_ATTRIBUTE_ARCHIVE;
+static const DWORD mode_mask = FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM;
 
 bool system_set_mode(const char *path, unsigned mode)
 {
@@ -97,7 +123,7 @@ bool system_has_mode(const char *path, unsigned mode)
 {
     DWORD attributes = GetFileAttributesA(path);
 
-    return attributes != INVALID_FILE_ATTRIBUTES && (attributes & mode_mask) == modes[mode];
+    return attributes != INVALID_FILE_ATTRIBUTES && (attributes & mode_mask) == (modes[mode] & mode_mask);
 }
 
 static uint64_t memory_bytes_max; /* 0: no limit */
@@ -183,7 +209,7 @@ void system_return_faults(void) {}
 
 bool system_add_folder(const char *path)
 {
-    return CreateDirectoryA(path, NULL);
+    return CreateDirectoryW(wide(path).path, NULL);
 }
 
 bool system_add_link(const char *target, const char *path)
@@ -251,9 +277,12 @@ bool system_is_wine(void)
 
 size_t system_handle_count(void)
 {
-    DWORD count = 0;
+    size_t count = 0;
+    DWORD flags;
 
-    REQUIRE(GetProcessHandleCount(GetCurrentProcess(), &count));
+    /* GetProcessHandleCount says nothing under Wine. */
+    for (uintptr_t handle = 4; handle < 0x4000; handle += 4)
+        count += GetHandleInformation((HANDLE)handle, &flags) != 0;
     return count;
 }
 
@@ -336,6 +365,13 @@ struct child child_start(void (*work)(void *context), void *context)
 
 static uint64_t watch_until_ms; /* of GetTickCount64; atomic */
 
+/* Of its own fault it dies, without a word from the system. */
+static LONG WINAPI die(EXCEPTION_POINTERS *exception)
+{
+    TerminateProcess(GetCurrentProcess(), exception->ExceptionRecord->ExceptionCode);
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+
 static DWORD WINAPI watch(void *context)
 {
     (void)context;
@@ -355,6 +391,7 @@ __attribute__((constructor, used)) static void be_the_child(void)
     if (!words || sscanf(words + strlen(MARK), "%llx %llx %llx %llx", &work, &context, &from, &to) != 4)
         return;
     SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
+    SetUnhandledExceptionFilter(die);
     from_parent = (HANDLE)(uintptr_t)from;
     to_parent = (HANDLE)(uintptr_t)to;
     child_watch(SECONDS_MAX);

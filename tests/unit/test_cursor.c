@@ -157,9 +157,11 @@ static void a_batch_is_a_copy_that_commits_do_not_change(void **state)
 static void append_and_die(void *context)
 {
     struct stele *store = open_store(STELE_READ_WRITE);
+    uint8_t record[100];
 
-    REQUIRE(store && stele_set(store, 3, records) == STELE_OK);
-    REQUIRE(stele_append(store, records, 1, NULL) == STELE_OK);
+    fill_record(record, sizeof(record), 0, 0);
+    REQUIRE(store && stele_set(store, 3, record) == STELE_OK);
+    REQUIRE(stele_append(store, record, 1, NULL) == STELE_OK);
     _exit(7);
 }
 

@@ -497,6 +497,12 @@ static void recovery_reports_a_block_that_is_damaged_or_unreadable_and_goes_on(v
     }
 }
 
+static int drop_and_mend(void **state)
+{
+    unreadable_offset = 0;
+    return scratch_drop(state);
+}
+
 /* ---- records that look like a journal ---- */
 
 static uint8_t forged[8 * KIB];
@@ -668,7 +674,8 @@ int main(void)
         IN_SCRATCH(a_header_that_was_lost_is_told_whatever_the_old_one_says),
         IN_SCRATCH(commits_of_a_lost_header_are_given_up_and_their_numbers_never_given_out_again),
         IN_FAST_SCRATCH(recovery_by_force_ends_in_an_open_store_and_lists_what_it_gave_up),
-        IN_SCRATCH(recovery_reports_a_block_that_is_damaged_or_unreadable_and_goes_on),
+        cmocka_unit_test_setup_teardown(recovery_reports_a_block_that_is_damaged_or_unreadable_and_goes_on, scratch_make,
+                                        drop_and_mend),
         IN_SCRATCH(records_that_hold_entries_raise_no_false_alarm),
         IN_FAST_SCRATCH(what_is_left_of_overwritten_entries_raises_no_false_alarm),
         IN_FAST_SCRATCH(replay_costs_by_the_item_and_not_by_the_record),

@@ -200,10 +200,21 @@ static void a_reader_of_the_old_file_is_stale_or_reads_on_and_a_new_one_sees_the
     reader = open_store(STELE_READ_ONLY);
     assert_store(reader);
     assert_ok(stele_view_open(reader, 0, COUNT, &view));
-    assert_ok(resize(5000, 0, 0));
+    int rc = resize(5000, 0, 0);
     assert_memory_equal(view.records, records, sizeof(records)); /* the old file lives while it is open */
+    if (rc && stele_os_needs_views()) {
+        /* Windows replaces no file that is mapped. */
+        assert_code(rc, STELE_E_BUSY);
+        assert_filled(reader);
+        stele_view_close(&view);
+        assert_ok(stele_close(reader));
+        the_folder_holds_the_store_alone_afterwards();
+        assert_ok(resize(5000, 0, 0));
+        return;
+    }
+    assert_ok(rc);
     for (uint64_t i = 0; i < COUNT; i += 17) {
-        int rc = stele_get(reader, i, record);
+        rc = stele_get(reader, i, record);
         assert_true(rc == STELE_OK || rc == STELE_E_STALE);
         if (rc == STELE_OK)
             assert_memory_equal(record, records + i * RECORD_BYTES, RECORD_BYTES);
@@ -213,7 +224,7 @@ static void a_reader_of_the_old_file_is_stale_or_reads_on_and_a_new_one_sees_the
     assert_store(store);
     fill_record(record, RECORD_BYTES, 0, 9);
     assert_ok(stele_set(store, 0, record)); /* goes to the new file alone */
-    int rc = stele_get(reader, 0, out);
+    rc = stele_get(reader, 0, out);
     assert_true(rc == STELE_E_STALE || (rc == STELE_OK && memcmp(out, records, RECORD_BYTES) == 0));
     assert_ok(stele_close(reader));
     assert_ok(stele_close(store));
