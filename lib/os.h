@@ -69,12 +69,13 @@ int stele_os_draft_open(const char *path, uint32_t permissions, struct stele_os_
 /*
  * Give @draft its name and make that durable. @is_replacing: in place of the regular file there.
  *
- * Errors:  STELE_E_EXISTS something is there and @is_replacing is false
+ * Errors:  STELE_E_EXISTS something is there and @is_replacing is false; STELE_E_BUSY the file there is mapped, be it
+ *          by the caller, on a system that keeps such a file; STELE_E_READONLY, _ACCESS, _FULL, _IO
  * Owner:   on success the file moves to *@out_file, and @draft is empty
  */
 int stele_os_draft_publish(struct stele_os_draft *draft, bool is_replacing, struct stele_os_file *out_file);
 void stele_os_draft_discard(struct stele_os_draft *draft); /* safe twice, and on a zeroed struct */
-/* Give @draft the mode, owner and extended attributes of @from, as far as this user may. */
+/* Give @draft the mode, owner and extended attributes of @from, or its access list, as far as this user may. */
 int stele_os_draft_dress(struct stele_os_draft *draft, const struct stele_os_file *from);
 
 /* ---- bytes ---- */

@@ -143,8 +143,12 @@ int stele_os_check_free(const char *path)
 {
     wchar_t *wide = NULL;
     DWORD attributes;
-    int rc = stele_os_wide_path(path, &wide);
+    int rc;
 
+    /* No name is taken by nobody; that it is none the draft says. */
+    if (!*path)
+        return STELE_OK;
+    rc = stele_os_wide_path(path, &wide);
     if (rc)
         return rc;
     /* Of a link it tells about the link itself. Files of the system's own use exist and tell nothing. */
@@ -367,6 +371,7 @@ int stele_os_draft_publish(struct stele_os_draft *draft, bool is_replacing, stru
 {
     HANDLE journal = stele_os_journal_handle(&draft->file);
     wchar_t *target = NULL;
+    bool is_named;
     int rc = stele_os_wide_path(draft->target, &target);
 
     if (rc)
@@ -374,14 +379,16 @@ int stele_os_draft_publish(struct stele_os_draft *draft, bool is_replacing, stru
     (void)mark_for_deletion(journal, false);
     rc = is_replacing ? publish_over(draft, target) : publish_new(draft, target);
     free(target);
-    if (!rc) {
+    is_named = !rc;
+    if (!rc)
+        rc = sync_name(draft);
+    if (!rc || (is_named && is_replacing)) {
         free(draft->temporary);
         draft->temporary = NULL;
-        rc = sync_name(draft);
     }
     if (rc) {
-        /* An error changes nothing, as far as it can be undone. What stands where another was stays. */
-        if (draft->temporary || !is_replacing)
+        /* An error changes nothing, as far as it can be undone: what stands where another was stays. */
+        if (draft->temporary)
             (void)mark_for_deletion(journal, true);
         return rc;
     }
