@@ -228,6 +228,7 @@ static void open_for(enum mode mode)
     }
     REQUIRE(stele_open(scratch_path, &options, &store) == STELE_OK);
     REQUIRE(stele_view_open(store, 0, COUNT, &view) == STELE_OK);
+    scanned = 0;
     REQUIRE(stele_cursor_open(store, 0, UINT64_MAX, &cursor) == STELE_OK);
     REQUIRE(stele_get(store, 0, found) == STELE_OK);
     if (mode == IN_TRANSACTION) {

@@ -516,6 +516,11 @@ static void removed_and_replaced_files_are_stale_for_who_writes(void **state)
     assert_store(store);
     assert_ok(stele_append(store, record, 3, NULL));
     if (unlink(scratch_path) == 0) {
+        if (system_is_wine()) {
+            assert_ok(stele_close(store));
+            print_message("Wine tells nobody that a file loses its name when the last one closes it\n");
+            skip();
+        }
         assert_code(stele_append(store, record, 1, NULL), STELE_E_STALE);
         assert_code(stele_set(store, 0, record), STELE_E_STALE);
     } else {
