@@ -1,7 +1,8 @@
 /*
  * The suite of os.h in the words of Windows: what it calls by its own names, and what it answers only in trouble.
  *
- * Trouble of the medium is provoked at one call: stele_os_native, which finds what newer systems have, is wrapped.
+ * Trouble is provoked at the calls: stele_os_native, which finds what newer systems have, is wrapped, and the linker
+ * finds some functions of kernel32 here first. Each does what it always does until it is told to refuse.
  */
 #include "bits.h"
 #include "files.h"
@@ -9,6 +10,7 @@
 #include "wrap.h"
 
 #include <aclapi.h>
+#include <ntsecapi.h>
 #include <sddl.h>
 #include <winioctl.h>
 #include <winternl.h>
@@ -44,8 +46,118 @@ WRAPPED(FARPROC, stele_os_native, const char *name)
     return flush_kind == FLUSH_SAYS ? function.any : NULL;
 }
 
-static int reset_flush(void **state)
+/* ---- what kernel32 refuses ---- */
+
+/* The name of the pointer through which a function that takes @bytes of arguments is called. */
+#if defined(__i386__)
+#define IMPORTED(name, bytes) __asm__("__imp__" #name "@" #bytes)
+#else
+#define IMPORTED(name, bytes) __asm__("__imp_" #name)
+#endif
+
+/* From now on the call fails with @code, @count times, once it was let through @after times. */
+struct refusal {
+    DWORD code;
+    unsigned count, after;
+};
+
+static struct refusal of_open, of_write, of_control, of_flush, of_flush_view, of_set, of_random;
+static FILE_INFO_BY_HANDLE_CLASS set_class; /* of which one the last speaks */
+
+static bool is_refused(struct refusal *refusal)
 {
+    if (refusal->count == 0 || (refusal->after > 0 && refusal->after--))
+        return false;
+    refusal->count--;
+    SetLastError(refusal->code);
+    return true;
+}
+
+/* The function itself. */
+static FARPROC real(const char *name)
+{
+    return GetProcAddress(GetModuleHandleA("kernel32.dll"), name);
+}
+
+#define CALL_REAL(type, name, ...) ((union { FARPROC any; type call; }){ .any = real(name) }.call(__VA_ARGS__))
+
+typedef BOOLEAN(WINAPI *random_call)(PVOID, ULONG);
+typedef HANDLE(WINAPI *open_call)(LPCWSTR, DWORD, DWORD, LPSECURITY_ATTRIBUTES, DWORD, DWORD, HANDLE);
+typedef BOOL(WINAPI *write_call)(HANDLE, LPCVOID, DWORD, LPDWORD, LPOVERLAPPED);
+typedef BOOL(WINAPI *control_call)(HANDLE, DWORD, LPVOID, DWORD, LPVOID, DWORD, LPDWORD, LPOVERLAPPED);
+typedef BOOL(WINAPI *flush_call)(HANDLE);
+typedef BOOL(WINAPI *flush_view_call)(LPCVOID, SIZE_T);
+typedef BOOL(WINAPI *set_call)(HANDLE, FILE_INFO_BY_HANDLE_CLASS, LPVOID, DWORD);
+
+static HANDLE WINAPI open_or_refuse(LPCWSTR path, DWORD access, DWORD shared, LPSECURITY_ATTRIBUTES security,
+                                    DWORD disposition, DWORD flags, HANDLE template)
+{
+    if (is_refused(&of_open))
+        return INVALID_HANDLE_VALUE;
+    return CALL_REAL(open_call, "CreateFileW", path, access, shared, security, disposition, flags, template);
+}
+
+static BOOL WINAPI write_or_refuse(HANDLE handle, LPCVOID bytes, DWORD byte_count, LPDWORD done, LPOVERLAPPED place)
+{
+    return !is_refused(&of_write) && CALL_REAL(write_call, "WriteFile", handle, bytes, byte_count, done, place);
+}
+
+static BOOL WINAPI control_or_refuse(HANDLE handle, DWORD code, LPVOID in, DWORD in_bytes, LPVOID out, DWORD out_bytes,
+                                     LPDWORD done, LPOVERLAPPED place)
+{
+    return !is_refused(&of_control) && CALL_REAL(control_call, "DeviceIoControl", handle, code, in, in_bytes, out,
+                                                 out_bytes, done, place);
+}
+
+static BOOL WINAPI flush_or_refuse(HANDLE handle)
+{
+    return !is_refused(&of_flush) && CALL_REAL(flush_call, "FlushFileBuffers", handle);
+}
+
+static BOOL WINAPI flush_view_or_refuse(LPCVOID view, SIZE_T byte_count)
+{
+    return !is_refused(&of_flush_view) && CALL_REAL(flush_view_call, "FlushViewOfFile", view, byte_count);
+}
+
+static BOOL WINAPI set_or_refuse(HANDLE handle, FILE_INFO_BY_HANDLE_CLASS class, LPVOID information, DWORD byte_count)
+{
+    return !(class == set_class && is_refused(&of_set)) &&
+           CALL_REAL(set_call, "SetFileInformationByHandle", handle, class, information, byte_count);
+}
+
+/* In place of the one of advapi32. */
+BOOLEAN NTAPI RtlGenRandom(PVOID out, ULONG byte_count)
+{
+    union {
+        FARPROC any;
+        random_call call;
+    } function = { .any = GetProcAddress(LoadLibraryA("advapi32.dll"), "SystemFunction036") };
+
+    return !is_refused(&of_random) && function.call(out, byte_count);
+}
+
+extern open_call imported_open IMPORTED(CreateFileW, 28);
+extern write_call imported_write IMPORTED(WriteFile, 20);
+extern control_call imported_control IMPORTED(DeviceIoControl, 32);
+extern flush_call imported_flush IMPORTED(FlushFileBuffers, 4);
+extern flush_view_call imported_flush_view IMPORTED(FlushViewOfFile, 8);
+extern set_call imported_set IMPORTED(SetFileInformationByHandle, 16);
+
+open_call imported_open = open_or_refuse;
+write_call imported_write = write_or_refuse;
+control_call imported_control = control_or_refuse;
+flush_call imported_flush = flush_or_refuse;
+flush_view_call imported_flush_view = flush_view_or_refuse;
+set_call imported_set = set_or_refuse;
+
+static void refuse_nothing(void)
+{
+    of_open = of_write = of_control = of_flush = of_flush_view = of_set = of_random = (struct refusal){ 0, 0, 0 };
+}
+
+static int make_folder(void **state)
+{
+    refuse_nothing();
     flush_kind = AS_IT_IS;
     flush_count = 0;
     return scratch_make(state);
@@ -181,6 +293,30 @@ static void hold_without_sharing(void *context)
     REQUIRE(parent_hear(&byte, 1));
 }
 
+/* What passes is waited for; what does not is told. */
+static void open_when_refused(void)
+{
+    static const struct {
+        DWORD system_code;
+        int code;
+    } cases[] = {
+        { ERROR_WRITE_PROTECT, STELE_E_READONLY }, { ERROR_NOT_READY, STELE_E_ABSENT },
+        { ERROR_TOO_MANY_OPEN_FILES, STELE_E_IO }, { ERROR_NOT_ENOUGH_MEMORY, STELE_E_NOMEM },
+        { ERROR_ACCESS_DENIED, STELE_E_ACCESS },   { ERROR_CRC, STELE_E_IO },
+    };
+    struct stele_os_file file = { 0 };
+
+    of_open = (struct refusal){ ERROR_SHARING_VIOLATION, 3, 0 };
+    assert_ok(stele_os_open(scratch_path, true, &file));
+    assert_int_equal(of_open.count, 0);
+    stele_os_close(&file);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        of_open = (struct refusal){ cases[i].system_code, 1, 0 };
+        assert_code(stele_os_open(scratch_path, true, &file), cases[i].code);
+        assert_int_equal(stele_last_error()->system_code, cases[i].system_code);
+    }
+}
+
 static void open_has_a_code_for_every_refusal(void **state)
 {
     static const struct {
@@ -231,6 +367,7 @@ static void open_has_a_code_for_every_refusal(void **state)
     }
     for (size_t i = 0; i < COUNT_OF(codes); i++)
         assert_int_equal(stele_os_code(codes[i].system_code), codes[i].code);
+    open_when_refused();
 }
 
 /* How many handles the next process that is started would have, too. */
@@ -337,7 +474,7 @@ static void durable_write_finds_another_way_on_old_systems(void **state)
     stele_os_close(&file);
 }
 
-static void write_has_a_code_for_every_refusal(void **state)
+static void flush_has_a_code_for_every_refusal(void)
 {
     static const struct {
         uint32_t status;
@@ -350,7 +487,6 @@ static void write_has_a_code_for_every_refusal(void **state)
     };
     struct stele_os_file file;
 
-    make_file(scratch_path, 8192);
     file = open_file(true);
     flush_kind = FLUSH_SAYS;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -364,27 +500,86 @@ static void write_has_a_code_for_every_refusal(void **state)
     stele_os_close(&file);
 }
 
+static void flush_of_a_view_waits_for_who_writes_it(void)
+{
+    struct stele_os_file file = open_file(true);
+    void *map;
+
+    assert_ok(stele_os_map(&file, 0, 8192, true, true, &map));
+    of_flush_view = (struct refusal){ ERROR_LOCK_VIOLATION, 30, 0 };
+    assert_ok(stele_os_flush(map, 8192));
+    assert_int_equal(of_flush_view.count, 0);
+    of_flush_view = (struct refusal){ ERROR_DISK_FULL, 1, 0 };
+    assert_code(stele_os_flush(map, 8192), STELE_E_FULL);
+    of_flush_view = (struct refusal){ ERROR_IO_DEVICE, 1, 0 };
+    assert_code(stele_os_flush(map, 8192), STELE_E_IO);
+    of_flush = (struct refusal){ ERROR_IO_DEVICE, 1, 0 };
+    assert_code(stele_os_sync(&file), STELE_E_IO);
+    of_flush = (struct refusal){ ERROR_DISK_FULL, 1, 0 };
+    assert_code(stele_os_sync(&file), STELE_E_FULL);
+    stele_os_unmap(map, 8192);
+    stele_os_close(&file);
+}
+
+static void write_has_a_code_for_every_refusal(void **state)
+{
+    static const struct {
+        DWORD system_code;
+        int code;
+    } cases[] = {
+        { ERROR_DISK_FULL, STELE_E_FULL },         { ERROR_HANDLE_DISK_FULL, STELE_E_FULL },
+        { ERROR_FILE_TOO_LARGE, STELE_E_FULL },    { ERROR_WRITE_PROTECT, STELE_E_READONLY },
+        { ERROR_IO_DEVICE, STELE_E_IO },           { ERROR_CRC, STELE_E_IO },
+        { ERROR_DEVICE_NOT_CONNECTED, STELE_E_IO },
+    };
+    struct stele_os_file file;
+
+    make_file(scratch_path, 8192);
+    file = open_file(true);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        of_write = (struct refusal){ cases[i].system_code, 1, 0 };
+        assert_code(stele_os_write(&file, 4096, "x", 1), cases[i].code);
+        assert_true(stele_last_error()->file_offset == 4096);
+        of_write.count = 1;
+        assert_code(stele_os_write_durable(&file, 0, "x", 1), cases[i].code);
+        for (int is_sparse = 0; is_sparse < 2; is_sparse++) {
+            of_write.count = 1;
+            of_control = (struct refusal){ ERROR_NOT_SUPPORTED, 2, 0 };
+            assert_code(stele_os_zero(&file, 0, 10, is_sparse), cases[i].code);
+        }
+        of_control.count = 0;
+        of_write.count = 1;
+        of_set = (struct refusal){ ERROR_NOT_SUPPORTED, 1, 0 };
+        set_class = FileAllocationInfo;
+        assert_code(stele_os_allocate(&file, 0, 100000), cases[i].code);
+        assert_true(bytes_of(&file) == 8192);
+    }
+    stele_os_close(&file);
+    flush_has_a_code_for_every_refusal();
+    flush_kind = AS_IT_IS;
+    flush_of_a_view_waits_for_who_writes_it();
+}
+
 static void zeros_and_room_are_written_where_there_is_no_call_for_them(void **state)
 {
-    FILE_ZERO_DATA_INFORMATION stretch = { .BeyondFinalZero = { .QuadPart = 1 } };
-    struct stele_os_file file;
+    static const DWORD codes[] = { ERROR_NOT_SUPPORTED, ERROR_INVALID_FUNCTION, ERROR_CALL_NOT_IMPLEMENTED };
     static unsigned char out[300 * KIB];
-    DWORD done;
+    struct stele_os_file file;
 
-    if (!system_is_wine()) {
-        print_message("the file systems of Windows that have no such calls cannot be made by a test\n");
-        skip();
+    for (size_t i = 0; i < COUNT_OF(codes); i++) {
+        make_file(scratch_path, 5000);
+        file = open_file(true);
+        of_set = (struct refusal){ codes[i], 1, 0 };
+        set_class = FileAllocationInfo;
+        assert_ok(stele_os_allocate(&file, 4000, sizeof(out) - 4000));
+        assert_true(bytes_of(&file) == sizeof(out) && of_set.count == 0);
+        of_control = (struct refusal){ codes[i], 2, 0 };
+        assert_ok(stele_os_zero(&file, 3, 200 * KIB, true));
+        assert_int_equal(of_control.count, 0);
+        assert_ok(stele_os_read(&file, 0, out, sizeof(out)));
+        assert_true(out[0] == 1 && out[2] == 3 && stele_is_zero(out + 3, sizeof(out) - 3));
+        stele_os_close(&file);
     }
-    make_file(scratch_path, 5000);
-    file = open_file(true);
-    assert_false(DeviceIoControl(stele_os_handle(&file), FSCTL_SET_ZERO_DATA, &stretch, sizeof(stretch), NULL, 0,
-                                 &done, NULL));
-    assert_ok(stele_os_allocate(&file, 4000, sizeof(out) - 4000));
-    assert_true(bytes_of(&file) == sizeof(out));
-    assert_ok(stele_os_zero(&file, 3, 200 * KIB, true));
-    assert_ok(stele_os_read(&file, 0, out, sizeof(out)));
-    assert_true(out[0] == 1 && out[2] == 3 && stele_is_zero(out + 3, sizeof(out) - 3));
-    stele_os_close(&file);
 }
 
 static void size_limit_is_a_code_and_no_signal(void **state)
@@ -405,8 +600,31 @@ static void size_limit_is_a_code_and_no_signal(void **state)
 
 static void full_disk_is_a_code_and_leaves_the_size(void **state)
 {
-    print_message("a test cannot make a small disk on Windows\n");
-    skip();
+    static unsigned char bytes[64 * KIB];
+    struct stele_os_file file;
+
+    make_file(scratch_path, 4096);
+    file = open_file(true);
+    assert_ok(stele_os_allocate(&file, 0, 64 * KIB));
+    set_class = FileAllocationInfo;
+    of_set = (struct refusal){ ERROR_DISK_FULL, 1, 0 };
+    assert_code(stele_os_allocate(&file, 4096, 4096 * KIB), STELE_E_FULL);
+    assert_says("disk is full");
+    assert_true(of_set.count == 0 && bytes_of(&file) == 64 * KIB);
+    /* Where there is no call for it, half of the way. */
+    of_set = (struct refusal){ ERROR_NOT_SUPPORTED, 1, 0 };
+    of_write = (struct refusal){ ERROR_DISK_FULL, 1, 20 };
+    assert_code(stele_os_allocate(&file, 4096, 4096 * KIB), STELE_E_FULL);
+    assert_says("disk is full");
+    assert_true(of_write.count == 0 && bytes_of(&file) == 64 * KIB);
+    /* More than any disk has is refused before anything is taken. */
+    of_set = (struct refusal){ ERROR_IO_DEVICE, 1, 0 };
+    assert_code(stele_os_allocate(&file, 4096, UINT64_C(1) << 60), STELE_E_FULL);
+    assert_says("bytes are needed");
+    assert_int_equal(of_set.count, 1);
+    refuse_nothing();
+    assert_ok(stele_os_write(&file, 0, bytes, sizeof(bytes)));
+    stele_os_close(&file);
 }
 
 /* ---- maps ---- */
@@ -699,8 +917,15 @@ static void killed_draft_leaves_nothing(void **state)
 
 static void name_that_is_not_durable_is_taken_back(void **state)
 {
-    print_message("nothing makes Windows refuse to flush a file that was just renamed\n");
-    skip();
+    struct stele_os_draft draft = { 0 };
+    struct stele_os_file file = { 0 };
+
+    assert_ok(stele_os_draft_open(scratch_path, 0600, &draft));
+    of_flush = (struct refusal){ ERROR_IO_DEVICE, 1, 0 };
+    assert_code(stele_os_draft_publish(&draft, false, &file), STELE_E_IO);
+    assert_false(file.is_open);
+    stele_os_draft_discard(&draft);
+    assert_int_equal(entry_count(), 0);
 }
 
 static void dress_takes_mode_owner_and_attributes(void **state)
@@ -739,10 +964,18 @@ static void dress_gives_a_foreign_group_no_more_than_everybody(void **state)
 
 /* ---- the rest ---- */
 
+/* There is one source of chance on every system; where it says no, nobody invents anything. */
 static void random_bytes_come_from_elsewhere_on_old_systems(void **state)
 {
-    print_message("every Windows has the one source of chance that is asked\n");
-    skip();
+    static unsigned char bytes[3 * MIB];
+
+    assert_ok(stele_os_random(bytes, sizeof(bytes)));
+    for (size_t at = 0; at + 16 <= sizeof(bytes); at += 4096)
+        assert_false(stele_is_zero(bytes + at, 16));
+    of_random = (struct refusal){ 0, 1, 2 };
+    assert_code(stele_os_random(bytes, sizeof(bytes)), STELE_E_IO);
+    of_random = (struct refusal){ 0, 1, 0 };
+    assert_code(stele_os_random(bytes, 8), STELE_E_IO);
 }
 
 static void wait_for_the_word(void *context)
@@ -782,7 +1015,7 @@ static void wake_reaches_a_waiter_in_another_process(void **state)
     stele_os_close(&file);
 }
 
-#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, reset_flush, scratch_drop)
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, scratch_drop)
 
 int system_tests(void)
 {
