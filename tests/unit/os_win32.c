@@ -126,7 +126,9 @@ bool system_has_mode(const char *path, unsigned mode)
     return attributes != INVALID_FILE_ATTRIBUTES && (attributes & mode_mask) == (modes[mode] & mode_mask);
 }
 
-static uint64_t memory_bytes_max; /* 0: no limit */
+/* Address space, and memory: Wine gives address space away that it holds from the start, so only memory tells there. */
+static VM_COUNTERS memory_max;
+static bool is_memory_limited;
 
 bool system_link(const char *path, const char *second)
 {
@@ -151,14 +153,20 @@ static VM_COUNTERS memory_counters(void)
 
 bool system_limit_memory(uint64_t more_bytes)
 {
-    memory_bytes_max = memory_counters().VirtualSize + more_bytes;
+    memory_max = memory_counters();
+    memory_max.PeakVirtualSize += (SIZE_T)more_bytes;
+    memory_max.PeakWorkingSetSize += (SIZE_T)more_bytes;
+    is_memory_limited = true;
     return true;
 }
 
 /* At the end of a child. */
 static void check_memory(void)
 {
-    REQUIRE(memory_bytes_max == 0 || memory_counters().PeakVirtualSize <= memory_bytes_max);
+    VM_COUNTERS now = memory_counters();
+
+    REQUIRE(!is_memory_limited || (now.PeakVirtualSize <= memory_max.PeakVirtualSize &&
+                                   now.PeakWorkingSetSize <= memory_max.PeakWorkingSetSize));
 }
 
 uint64_t system_heap_bytes(void)

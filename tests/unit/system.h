@@ -53,7 +53,7 @@ bool system_link(const char *path, const char *second);
 bool system_limit_file_bytes(uint64_t bytes);
 /*
  * Have the child that calls it fail when it takes @more_bytes of address space beyond what it has: at once, or at its
- * end; false where that cannot be told, as under a sanitizer.
+ * end; false where that cannot be told, as under a sanitizer. Wine tells of memory that was touched only.
  */
 bool system_limit_memory(uint64_t more_bytes);
 uint64_t system_heap_bytes(void); /* in use */
