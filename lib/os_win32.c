@@ -138,11 +138,20 @@ static int check_drive(const char *path, const wchar_t *letter)
     return STELE_OK;
 }
 
+static int fail_of_name(const char *path, DWORD system_code)
+{
+    return stele_os_fail(STELE_E_USAGE, system_code,
+                         "%s has characters that no file name may have (< > : \" | ? *), or ends with a slash; name "
+                         "another file",
+                         path);
+}
+
 /* Where @whole leads, as far as the name shows. */
 static int check_place(const char *path, const wchar_t *whole)
 {
     bool is_literal = wcsncmp(whole, L"\\\\?\\", 4) == 0;
     const wchar_t *place = is_literal ? whole + 4 : whole;
+    bool has_letter = ((place[0] | 0x20) >= L'a' && (place[0] | 0x20) <= L'z') && place[1] == L':';
 
     if (wcsncmp(whole, L"\\\\.\\", 4) == 0)
         return stele_fail(STELE_E_FORMAT, "%s is a device, not a store; name a regular file", path);
@@ -151,11 +160,12 @@ static int check_place(const char *path, const wchar_t *whole)
                           "%s is on a network share, over which locks and maps of several machines do not agree; "
                           "copy the store to a disk of this machine",
                           path);
-    if (((place[0] | 0x20) >= L'a' && (place[0] | 0x20) <= L'z') && place[1] == L':')
-        return check_drive(path, place);
-    if (is_literal && _wcsnicmp(place, L"Volume{", 7) != 0)
+    if (is_literal && !has_letter && _wcsnicmp(place, L"Volume{", 7) != 0)
         return stele_fail(STELE_E_FORMAT, "%s is a device, not a store; name a regular file", path);
-    return STELE_OK;
+    /* A second stream of a file has no name of its own that could be given to it or taken. */
+    if (wcschr(has_letter ? place + 2 : place, L':'))
+        return fail_of_name(path, ERROR_INVALID_NAME);
+    return has_letter ? check_drive(path, place) : STELE_OK;
 }
 
 int stele_os_wide_path(const char *path, wchar_t **out)
@@ -253,10 +263,7 @@ static int fail_to_open(const char *path, const wchar_t *wide, bool is_writable,
         if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY))
             return fail_of_access(path, wide, is_writable, system_code);
         if (system_code == ERROR_INVALID_NAME)
-            return stele_os_fail(STELE_E_USAGE, system_code,
-                                 "%s has characters that no file name may have (< > : \" | ? *), or ends with a "
-                                 "slash; name another file",
-                                 path);
+            return fail_of_name(path, system_code);
         return fail_not_there(path, system_code);
     case ERROR_FILENAME_EXCED_RANGE:
         return stele_os_fail(STELE_E_USAGE, system_code, "%s has a part that is longer than names may be; shorten it",

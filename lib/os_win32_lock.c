@@ -160,6 +160,11 @@ void stele_os_lock_detach(struct stele_os_file *file)
     file->lock = 0;
 }
 
+static int fail_closed(void)
+{
+    return stele_fail(STELE_E_STALE, "the store is closed; open it again");
+}
+
 static int result_of(DWORD system_code, const char *busy)
 {
     if (!system_code)
@@ -177,6 +182,8 @@ int stele_os_lock_writer(const struct stele_os_file *file)
     struct locks *locks = locks_of(file);
     DWORD system_code = 0;
 
+    if (!locks)
+        return fail_closed();
     AcquireSRWLockExclusive(&locks->mutex);
     if (!locks->is_writer) {
         system_code = take(locks->handle, WRITER_OFFSET, 1);
@@ -219,6 +226,8 @@ int stele_os_lock_present(const struct stele_os_file *file)
     struct locks *locks = locks_of(file);
     DWORD system_code = 0;
 
+    if (!locks)
+        return fail_closed();
     AcquireSRWLockExclusive(&locks->mutex);
     if (locks->present_byte == NOT_PRESENT)
         system_code = take_present(locks);
@@ -250,6 +259,8 @@ int stele_os_lock_present_alone(const struct stele_os_file *file)
     bool was_present;
     DWORD system_code = 0;
 
+    if (!locks)
+        return fail_closed();
     AcquireSRWLockExclusive(&locks->mutex);
     was_present = locks->present_byte != NOT_PRESENT;
     if (!was_present)
@@ -279,6 +290,8 @@ int stele_os_is_writer_held(const struct stele_os_file *file, bool *out_is_held)
     bool is_held = false;
     DWORD system_code = 0;
 
+    if (!locks)
+        return fail_closed();
     AcquireSRWLockExclusive(&locks->mutex);
     if (!locks->is_writer)
         system_code = probe(locks->handle, WRITER_OFFSET, 1, &is_held);
@@ -294,6 +307,8 @@ int stele_os_is_present_held(const struct stele_os_file *file, bool *out_is_held
     bool is_held = false;
     DWORD system_code = 0;
 
+    if (!locks)
+        return fail_closed();
     AcquireSRWLockExclusive(&locks->mutex);
     if (!locks->is_alone) {
         uint32_t own = locks->present_byte;
