@@ -20,7 +20,7 @@ static const char usage[] =
     "  --capacity N          records to allocate room for; appends grow it anyway\n"
     "  --journal SIZE        bytes of the journal ring, 16K to 128M; else chosen from record and capacity\n"
     "  --sparse              allocate disk when records are first written, not now\n"
-    "  --mode 0600           permissions of the file\n"
+    "  --mode 0600           permissions of the file; on Windows those of its folder hold\n"
     "  --force               replace a store that is there\n"
     CLI_COMMON_USAGE
     "\n"

@@ -216,6 +216,8 @@ const char *cli_system_text(int code)
         return "another program has it open and does not share it; close that one, or try again";
     if (code == EINTR)
         return "Interrupted";
+    if (code == EINVAL)
+        return "no file can have this name";
     return strerror(code);
 }
 
@@ -262,53 +264,50 @@ static bool is_passing(int try)
     return true;
 }
 
-static HANDLE open_handle(const wchar_t *path, DWORD access, DWORD disposition)
+static HANDLE open_handle(const wchar_t *path, DWORD access, DWORD disposition, DWORD flags)
 {
     const DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
     HANDLE handle = INVALID_HANDLE_VALUE;
     int try = 0;
 
     do {
-        handle = CreateFileW(path, access, share, NULL, disposition, FILE_ATTRIBUTE_NORMAL, NULL);
+        handle = CreateFileW(path, access, share, NULL, disposition, FILE_ATTRIBUTE_NORMAL | flags, NULL);
     } while (handle == INVALID_HANDLE_VALUE && is_passing(try++));
     return handle;
 }
 
-static enum cli_file_kind kind_of(const wchar_t *path, DWORD attributes)
+static int kind_of(const wchar_t *path, enum cli_file_kind *out)
 {
-    enum cli_file_kind kind = CLI_FILE_REGULAR;
-    HANDLE handle = INVALID_HANDLE_VALUE;
+    /* This flag is what opens folders. */
+    HANDLE handle = open_handle(path, 0, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS);
+    DWORD attributes = 0;
 
-    if (attributes & FILE_ATTRIBUTE_DIRECTORY)
-        return CLI_FILE_FOLDER;
-    handle = open_handle(path, 0, OPEN_EXISTING);
     if (handle == INVALID_HANDLE_VALUE)
-        return CLI_FILE_REGULAR;
+        return last_code();
+    attributes = GetFileAttributesW(path);
     if (GetFileType(handle) != FILE_TYPE_DISK)
-        kind = CLI_FILE_SPECIAL;
+        *out = CLI_FILE_SPECIAL;
+    else if (attributes != INVALID_FILE_ATTRIBUTES && attributes & FILE_ATTRIBUTE_DIRECTORY)
+        *out = CLI_FILE_FOLDER;
+    else
+        *out = CLI_FILE_REGULAR;
     CloseHandle(handle);
-    return kind;
+    return 0;
 }
 
 int cli_file_kind(const char *path, enum cli_file_kind *out)
 {
     int code = 0;
     wchar_t *wide = wide_path(path, &code);
-    DWORD attributes = 0;
 
     *out = CLI_FILE_NONE;
     if (!wide)
         return code;
     /* NUL, CON and their like. */
-    if (!wcsncmp(wide, L"\\\\.\\", 4)) {
+    if (!wcsncmp(wide, L"\\\\.\\", 4))
         *out = CLI_FILE_SPECIAL;
-    } else {
-        attributes = GetFileAttributesW(wide);
-        if (attributes == INVALID_FILE_ATTRIBUTES)
-            code = last_code();
-        else
-            *out = kind_of(wide, attributes);
-    }
+    else
+        code = kind_of(wide, out);
     free(wide);
     return code == ENOENT ? 0 : code;
 }
@@ -337,7 +336,8 @@ int cli_file_open(const char *path, enum cli_file_mode mode, FILE **out)
 
     if (!wide)
         return code;
-    handle = open_handle(wide, mode == CLI_FILE_READ ? GENERIC_READ : GENERIC_WRITE, dispositions[mode]);
+    handle = open_handle(wide, mode == CLI_FILE_READ ? GENERIC_READ : GENERIC_WRITE,
+                         dispositions[mode], 0);
     if (handle == INVALID_HANDLE_VALUE) {
         DWORD attributes = 0;
 
@@ -433,11 +433,9 @@ int cli_file_read(FILE *file, void *out, size_t capacity_bytes, size_t *out_byte
 
 int cli_file_write_code(void)
 {
-    unsigned long error = 0;
-
     /* Where the runtime has no name for what the system said. */
-    if (errno == EINVAL && !_get_doserrno(&error) && error)
-        return code_of(error);
+    if (errno == EINVAL && _doserrno)
+        return code_of(_doserrno);
     /* It sets no code for a write that was cut short: there was no more room. */
     return errno ? errno : ENOSPC;
 }

@@ -12,11 +12,10 @@ import subprocess
 import tempfile
 import time
 
-from steletool import KILLED_ITSELF, WAIT_S_MAX, program
+from steletool import KILLED_ITSELF, SCALE, WAIT_S_MAX, program
 
 WRITER = program("tests", "agents", "kill_writer")
 JUDGE = program("tests", "agents", "kill_judge")
-SCALE = int(os.environ.get("STELE_TEST_SCALE", "100"))
 SEED = int(os.environ.get("STELE_SEED", str(time.time_ns() % 1000000007)))
 SPARSE = 4
 NOTE = struct.Struct("=4Q")

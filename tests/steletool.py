@@ -17,6 +17,7 @@ STELE_PATH = os.environ["STELE_BIN"]
 STELE = [*WRAPPER, STELE_PATH]
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WAIT_S_MAX = 120
+SCALE = int(os.environ.get("STELE_TEST_SCALE") or 100)  # percent of the repetitions
 # The exit code of an agent that died by its own hand (tests/agents/system.h).
 KILLED_ITSELF = 137 if IS_WINDOWS else -9
 

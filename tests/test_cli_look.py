@@ -1,4 +1,5 @@
 """info, schema, verify, recover, resize: what they print, and that looking never changes a byte."""
+import fcntl
 import hashlib
 import json
 import os
@@ -7,11 +8,13 @@ import re
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import unittest
 
-from steletool import STELE, SteleCase, holder
+from steletool import KILLED_ITSELF, STELE, SteleCase, holder
 
 PLAIN = "struct S { int32_t number; char name[28]; };"
 NESTED = """#include <stdint.h>
@@ -219,7 +222,7 @@ class Unclean(LookCase):
         path = self.filled(count=10)
         done = holder("die", path, commits)
         self.assertEqual(done.communicate()[0], "held\n", done.returncode)
-        self.assertEqual(done.returncode, -signal.SIGKILL)
+        self.assertEqual(done.returncode, KILLED_ITSELF)
         return path
 
     def test_opening_says_in_one_line_that_entries_were_replayed_and_looking_changes_nothing(self):
@@ -329,6 +332,7 @@ class Looking(LookCase):
         path = self.create("big", "struct S { int i; };", "--sparse")
         self.ends(0, "truncate", path, "4G")
         terminal, inside = pty.openpty()
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("4H", 24, 400, 0, 0))  # no line is folded
         done = subprocess.Popen([*STELE, "verify", path], stdout=subprocess.PIPE, stderr=inside)
         os.close(inside)
         shown = b""

@@ -5,7 +5,7 @@ import stat
 import struct
 import unittest
 
-from steletool import SteleCase
+from steletool import IS_WINDOWS, SteleCase, not_on_windows
 
 ALL = """#include <stdint.h>
 enum color { RED, GREEN = 5, BLUE = -7 };
@@ -59,6 +59,7 @@ class Create(SteleCase):
         self.assertGreater(info["file_bytes"], 36 << 30)
         self.assertLess(info["disk_bytes"], 128 << 20)
 
+    @not_on_windows("access lists of the folder rule there; mode bits mean nothing")
     def test_mode_gives_the_permissions(self):
         self.assertEqual(stat.S_IMODE(os.stat(self.create("a", MEMBER)).st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(os.stat(self.create("b", MEMBER, "--mode", "0640")).st_mode), 0o640)
@@ -160,6 +161,8 @@ class Append(SteleCase):
                 ("points[0].z=1", "points[0].z", "did you mean points[0]."), ("tetx=a", "tetx", "did you mean text?"),
                 ("q=1", "q", "`stele schema FILE` lists them"),
                 ("=5", "", "no field"), ("u8", "u8", "expected field=value")):
+            if IS_WINDOWS and isinstance(word, bytes):
+                continue  # words are UTF-16 there: no bytes but text come through
             with self.subTest(word=word):
                 done = self.ends(2, "append", path, "i8=1", word)
                 self.assertIn(sentence, done.err)

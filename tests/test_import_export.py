@@ -15,9 +15,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from steletool import STELE, WAIT_S_MAX, SteleCase  # noqa: E402
+from steletool import IS_WINDOWS, SCALE, STELE, WAIT_S_MAX, SteleCase  # noqa: E402
 
-SCALE = int(os.environ.get("STELE_TEST_SCALE", "100"))
 SEED = int(os.environ.get("STELE_SEED", str(time.time_ns() % 1000000007)))
 PLAIN = "struct Plain { int32_t a; char b[4]; };"
 
@@ -672,6 +671,9 @@ class Ended(SteleCase):
             while len(self.raw(store)) == 0 and time.monotonic() < deadline:
                 time.sleep(0.01)
             process.send_signal(signal.SIGINT)
+            if IS_WINDOWS:
+                time.sleep(0.2)
+                process.stdin.close()  # Wine cannot end a read of a pipe that is none of its own
             error = process.stderr.read().decode()
             self.assertEqual(process.wait(WAIT_S_MAX), 130, error)
         found = re.search(r"--skip-rows (\d+) continues", error)
