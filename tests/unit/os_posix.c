@@ -125,15 +125,15 @@ uint64_t system_peak_bytes(void)
 }
 
 /* A page of a file that has none raises the same signal. */
-bool system_break_page(void *address)
+bool system_break(void *address, size_t byte_count)
 {
     int empty = memfd_create("empty", MFD_CLOEXEC);
-    void *page;
+    void *pages;
 
     REQUIRE(empty >= 0);
-    page = mmap(address, 4096, PROT_READ, MAP_SHARED | MAP_FIXED, empty, 0);
+    pages = mmap(address, byte_count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, empty, 0);
     close(empty);
-    return page == address;
+    return pages == address;
 }
 
 static struct sigaction faults;

@@ -184,15 +184,24 @@ uint64_t system_peak_bytes(void)
     return memory_counters().PeakWorkingSetSize;
 }
 
-static uint8_t *broken_page;
+enum { BROKEN_MAX = 64 };
+
+static struct {
+    const uint8_t *first;
+    size_t byte_count;
+} broken[BROKEN_MAX];
+static size_t broken_count;
 
 /* As a page that cannot be read faults: with a code of its own, which nothing else here can be made to raise. */
 static LONG CALLBACK tell_broken(EXCEPTION_POINTERS *fault)
 {
     EXCEPTION_RECORD *record = fault->ExceptionRecord;
 
-    if (broken_page && record->ExceptionCode == EXCEPTION_ACCESS_VIOLATION &&
-        record->ExceptionInformation[1] - (uintptr_t)broken_page < 4096) {
+    if (record->ExceptionCode != EXCEPTION_ACCESS_VIOLATION)
+        return EXCEPTION_CONTINUE_SEARCH;
+    for (size_t i = 0; i < broken_count; i++) {
+        if (record->ExceptionInformation[1] - (uintptr_t)broken[i].first >= broken[i].byte_count)
+            continue;
         record->ExceptionCode = EXCEPTION_IN_PAGE_ERROR;
         record->ExceptionInformation[2] = DEVICE_DATA_ERROR;
         record->NumberParameters = 3;
@@ -200,15 +209,17 @@ static LONG CALLBACK tell_broken(EXCEPTION_POINTERS *fault)
     return EXCEPTION_CONTINUE_SEARCH;
 }
 
-bool system_break_page(void *address)
+bool system_break(void *address, size_t byte_count)
 {
     DWORD before;
 
     /* Before all others. */
-    if (!broken_page)
+    if (broken_count == 0)
         REQUIRE(AddVectoredExceptionHandler(1, tell_broken));
-    broken_page = address;
-    return VirtualProtect(address, 4096, PAGE_NOACCESS, &before);
+    REQUIRE(broken_count < BROKEN_MAX);
+    broken[broken_count].first = address;
+    broken[broken_count++].byte_count = byte_count;
+    return VirtualProtect(address, byte_count, PAGE_NOACCESS, &before);
 }
 
 /* A vectored handler comes before those that cmocka sets. */

@@ -58,8 +58,9 @@ bool system_limit_file_bytes(uint64_t bytes);
 bool system_limit_memory(uint64_t more_bytes);
 uint64_t system_heap_bytes(void); /* in use */
 uint64_t system_peak_bytes(void); /* the most memory that this process ever held, maps too */
-/* Take the page at @address of a read-only map for one that the medium cannot read. */
-bool system_break_page(void *address);
+/* Take pages of a map, from @address on, for such that the medium cannot read. */
+bool system_break(void *address, size_t byte_count);
+static inline bool system_break_page(void *address) { return system_break(address, 4096); }
 /* cmocka takes faults for each of its tests: note who has them before, and give them back in a test. */
 void system_note_faults(void);
 void system_return_faults(void);
