@@ -23,6 +23,8 @@ struct verify {
     uint64_t sum_seed;
     uint64_t count;
     uint64_t total_bytes, reported_bytes, asked_until;
+    bool is_sparse;
+    uint64_t hole_first, hole_end; /* of the file: nothing was stored there when it was asked for */
     uint8_t *block;
 };
 
@@ -43,24 +45,60 @@ static int refresh(struct verify *verify)
     verify->layout = now.layout;
     verify->layout_version = now.slot.layout_version;
     verify->sum_seed = now.slot.sum_seed;
+    verify->is_sparse = now.slot.features_incompatible & STELE_FEATURE_SPARSE;
     verify->report.file_damage |= now.damage;
     return STELE_OK;
 }
 
 static bool is_unreadable(int rc) { return rc == STELE_E_TRUNCATED || rc == STELE_E_IO; }
 
-static int read_block(struct verify *verify, uint64_t block, const struct stele_replay *overlay, struct look *look)
+/*
+ * Whether the stretch reads as zeros because nothing was ever stored there.
+ *
+ * Why a block of a hole whose word is 0 is good without being read, also beside writers, and also if the hole was found
+ * a while ago. A word is 0 while nothing but zeros was committed to its block: the first commit of anything else gives
+ * it a sum, and it becomes 0 again only with zeros put in place behind the count. It is loaded under an even stripe.
+ * So if it is 0, no commit since the hole was found put anything into the block that is not zero, and what it held
+ * before are the zeros of the hole: they fit the word. If a commit came, the word says so, and the block is read. What
+ * some other program stored since is missed, as it would be a moment after the block was read; damage that was there
+ * before is not, for it is no hole.
+ */
+static int is_hole(struct verify *verify, uint64_t offset, uint64_t byte_count, bool *out_is_hole)
+{
+    int rc = STELE_OK;
+    if (verify->is_sparse && (offset < verify->hole_first || offset >= verify->hole_end)) {
+        verify->hole_first = offset;
+        rc = stele_os_next_data(&verify->store->file, offset, &verify->hole_end);
+    }
+    *out_is_hole = !rc && offset >= verify->hole_first && offset + byte_count <= verify->hole_end;
+    return rc;
+}
+
+/* Whether the ring has images of records of the stretch. */
+static bool has_images(const struct stele_replay *overlay, uint64_t first_index, uint64_t record_count)
+{
+    if (!overlay || overlay->records.count == 0)
+        return false;
+    size_t at = stele_runs_at(&overlay->records, first_index);
+    return at < overlay->records.count && overlay->records.list[at].first < first_index + record_count;
+}
+
+static int read_word(struct verify *verify, uint64_t block, const struct stele_replay *overlay, uint64_t *out_word)
+{
+    uint64_t place;
+    return overlay && stele_runs_find(&overlay->words, block, &place)
+               ? stele_os_read(&verify->store->file, verify->layout.journal_offset + place, out_word, 8)
+               : stele_handle_copy(verify->store, stele_word_offset(&verify->layout, block), out_word, 8);
+}
+
+static int read_records(struct verify *verify, uint64_t first, const struct stele_replay *overlay,
+                        uint64_t record_count)
 {
     const struct stele_layout *layout = &verify->layout;
-    uint64_t first = stele_block_first(layout, block);
     uint64_t place;
-    int rc = overlay && stele_runs_find(&overlay->words, block, &place)
-                 ? stele_os_read(&verify->store->file, layout->journal_offset + place, &look->stored_word, 8)
-                 : stele_handle_copy(verify->store, stele_word_offset(layout, block), &look->stored_word, 8);
-    if (!rc)
-        rc = stele_handle_copy(verify->store, stele_record_offset(layout, first), verify->block,
-                               (size_t)(look->record_count * layout->record_bytes));
-    for (uint64_t i = 0; overlay && overlay->records.count && i < look->record_count && !rc; i++) {
+    int rc = stele_handle_copy(verify->store, stele_record_offset(layout, first), verify->block,
+                               (size_t)(record_count * layout->record_bytes));
+    for (uint64_t i = 0; has_images(overlay, first, record_count) && i < record_count && !rc; i++) {
         if (stele_runs_find(&overlay->records, first + i, &place))
             rc = stele_os_read(&verify->store->file, layout->journal_offset + place,
                                verify->block + i * layout->record_bytes, (size_t)layout->record_bytes);
@@ -68,10 +106,30 @@ static int read_block(struct verify *verify, uint64_t block, const struct stele_
     return rc;
 }
 
+static void ask_ahead(struct verify *verify, uint64_t block)
+{
+    uint64_t at = stele_record_offset(&verify->layout, stele_block_first(&verify->layout, block));
+    if (at + AHEAD_BYTES < verify->asked_until)
+        return;
+    verify->asked_until = stele_max(verify->asked_until, at);
+    stele_os_will_need(&verify->store->file, verify->asked_until, AHEAD_BYTES);
+    verify->asked_until += AHEAD_BYTES;
+}
+
 static int judge(struct verify *verify, uint64_t block, const struct stele_replay *overlay, struct look *look)
 {
-    int rc = read_block(verify, block, overlay, look);
+    uint64_t first = stele_block_first(&verify->layout, block);
+    bool is_empty = false;
+    int rc = read_word(verify, block, overlay, &look->stored_word);
     look->damage = 0;
+    if (!rc && stele_word_is_unwritten(look->stored_word) && !has_images(overlay, first, look->record_count))
+        rc = is_hole(verify, stele_record_offset(&verify->layout, first),
+                     look->record_count * verify->layout.record_bytes, &is_empty);
+    if (is_empty)
+        return rc;
+    ask_ahead(verify, block);
+    if (!rc)
+        rc = read_records(verify, first, overlay, look->record_count);
     if (rc == STELE_E_TRUNCATED)
         look->damage = STELE_DAMAGE_CUT;
     else if (rc == STELE_E_IO)
@@ -175,16 +233,6 @@ static int report_progress(struct verify *verify)
     return STELE_OK;
 }
 
-static void ask_ahead(struct verify *verify, uint64_t block)
-{
-    uint64_t at = stele_record_offset(&verify->layout, stele_block_first(&verify->layout, block));
-    if (at + AHEAD_BYTES < verify->asked_until)
-        return;
-    verify->asked_until = stele_max(verify->asked_until, at);
-    stele_os_will_need(&verify->store->file, verify->asked_until, AHEAD_BYTES);
-    verify->asked_until += AHEAD_BYTES;
-}
-
 /*
  * Behind the end of a cut file every word is gone. A header may claim 2^48 records in a file of a few bytes: after
  * this many blocks named one by one the rest, up to @end_block, is one stretch.
@@ -227,7 +275,6 @@ static int check_blocks(struct verify *verify)
         rc = report_rest(verify, block, end_block, &is_done);
         if (rc || is_done)
             break;
-        ask_ahead(verify, block);
         rc = look_at(verify, block, &look);
         if (rc || look.record_count == 0)
             continue;

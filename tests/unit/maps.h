@@ -26,6 +26,8 @@ static uint64_t mapped_bytes, mapped_bytes_most; /* without the live region */
 static uint64_t refuse_above_bytes = UINT64_MAX; /* as if there were no addresses for more */
 static unsigned refused_count;
 static bool refuse_live_region, refuse_writable;
+static uint64_t watch_first, watch_end; /* of files */
+static unsigned watched_count; /* maps that began in that stretch */
 static pthread_mutex_t maps_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static bool is_live_region(const struct map *map)
@@ -39,6 +41,7 @@ static inline void maps_reset(void)
     refuse_above_bytes = UINT64_MAX;
     refuse_live_region = refuse_writable = false;
     refused_count = 0;
+    watch_first = watch_end = watched_count = 0;
 }
 
 static void maps_forget(const void *address, size_t byte_count)
@@ -78,6 +81,7 @@ WRAPPED(int, stele_os_map, const struct stele_os_file *file, uint64_t offset, si
     pthread_mutex_lock(&maps_mutex);
     REQUIRE(map_count < MAPS_MAX);
     maps[map_count++] = map;
+    watched_count += offset >= watch_first && offset < watch_end;
     if (!is_live) {
         mapped_bytes += byte_count;
         if (mapped_bytes > mapped_bytes_most)

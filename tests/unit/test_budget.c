@@ -432,9 +432,10 @@ static void views_of_a_store_keep_its_budget(void **state)
     assert_ok(stele_view_open(reader, 0, 512, &large));
     assert_code(stele_view_open(reader, 1000, 1, &views[0]), STELE_E_FULL);
     stele_view_close(&large);
-    while (count < VIEWS_MAX && stele_view_open(reader, count * 64 + 1, 3, &views[count]) == STELE_OK)
+    while (count < VIEWS_MAX && stele_view_open(reader, count * 64, 3, &views[count]) == STELE_OK)
         count++;
-    assert_in_range(count, 8, VIEWS_MAX);
+    if (!stele_window_is_torture())
+        assert_in_range(count, 8, VIEWS_MAX - 1);
     /* Reads go on beside views that hold all there is. */
     for (uint64_t i = 0; i < COUNT; i += 64) {
         static uint8_t expected[RECORD];
@@ -443,8 +444,11 @@ static void views_of_a_store_keep_its_budget(void **state)
         assert_memory_equal(record, expected, RECORD);
     }
     assert_code(stele_close(reader), STELE_E_USAGE);
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; i++) {
+        fill_record(record, RECORD, i * 64, 1);
+        assert_memory_equal(views[i].records, record, RECORD);
         stele_view_close(&views[i]);
+    }
     assert_ok(stele_view_open(reader, 3000, 512, &large));
     stele_view_close(&large);
     assert_verifies(reader);
