@@ -37,6 +37,7 @@ PLATFORMS = {  # words of tests/allowed_skips.txt
     "linux32": {"linux32"},
     "windows": {"windows"},
 }
+FAST_PLACE = "/dev/shm"  # files in memory; a program of another system cannot know of it
 MARK = re.compile(r"\[\s*(RUN|OK|FAILED|SKIPPED)\s*\] (\S.*)$")
 SHOWN_LINES_MAX = 120
 
@@ -126,21 +127,30 @@ def read_allowed(top):
 # ---- Windows on this system --------------------------------------------------------------------
 
 class Wine:
-    """A Windows of Wine in @folder, with the server that makes programs start in no time."""
-    IDLE_S_MAX = 60  # then the server ends by itself, should nobody be left to end it
+    """
+    A Windows of Wine in @folder, kept running while the suites run.
+
+    The first program of a Windows that does not run starts its services, which then keep that program's standard error
+    open: whoever reads it waits for ever. So a program of ours is the first, and the last: when this process dies,
+    its input ends, it goes, and Wine ends by itself.
+    """
 
     def __init__(self, folder):
         self.folder = os.path.abspath(folder)
         self.stamp = os.path.join(self.folder, "stamp")
+        self.keeper = None
 
-    def call(self, *words, check=True):
+    def environment(self):
         environment = {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "DISPLAY")}
         environment.update(WINEPREFIX=self.folder, WINEDEBUG="-all",
                            WINEDLLOVERRIDES="mscoree,mshtml,winemenubuilder.exe=")
-        # A file, no pipe: what it starts in the background keeps a pipe open. A session: Ctrl-C is ours to handle.
+        return environment
+
+    def call(self, *words, check=True):
+        # A file, no pipe: see above. A session: Ctrl-C is ours to handle.
         with tempfile.TemporaryFile() as output:
-            process = subprocess.run(words, check=False, env=environment, stdin=subprocess.DEVNULL, stdout=output,
-                                     stderr=subprocess.STDOUT, timeout=300, start_new_session=True)
+            process = subprocess.run(words, check=False, env=self.environment(), stdin=subprocess.DEVNULL,
+                                     stdout=output, stderr=subprocess.STDOUT, timeout=300, start_new_session=True)
             output.seek(0)
             text = output.read().decode("utf-8", "replace").strip()
         if check and process.returncode:
@@ -159,7 +169,16 @@ class Wine:
             self.call("wineboot", "-i")
             with open(self.stamp, "w", encoding="utf-8") as file:
                 file.write(wanted)
-        self.call("wineserver", "-p%d" % self.IDLE_S_MAX, check=False)  # 2 where one runs
+        self.keeper = subprocess.Popen(["wine", "cmd", "/q"], env=self.environment(), stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+        self.keeper.stdin.write(b"echo it runs\r\n")
+        self.keeper.stdin.flush()
+        while True:
+            line = self.keeper.stdout.readline()
+            if b"it runs" in line:
+                return
+            if not line:
+                raise OSError("Wine does not run: `wine cmd` ended with %d" % self.keeper.wait())
 
     def is_made(self, wanted):
         try:
@@ -169,8 +188,14 @@ class Wine:
             return False
 
     def down(self):
-        """End the server, and with it all that runs there."""
+        """End it, and with it all that runs there."""
         self.call("wineserver", "-k", check=False)
+        if self.keeper:
+            self.keeper.kill()
+            self.keeper.wait()
+            self.keeper.stdin.close()
+            self.keeper.stdout.close()
+            self.keeper = None
 
 
 # ---- running suites ----------------------------------------------------------------------------
@@ -223,6 +248,8 @@ class Runner:
             environment.setdefault("STELE_TEST_SCALE", self.args.scale)
         if self.prefix:
             environment["WINEPREFIX"] = self.prefix
+        if test["env"].get("STELE_WRAPPER") and os.access(FAST_PLACE, os.W_OK):
+            environment["STELE_FAST_PLACE"] = tempfile.mkdtemp(prefix="stele-test-", dir=FAST_PLACE)
         return environment
 
     def command(self, name, test):
@@ -236,10 +263,11 @@ class Runner:
         wall_s_max = test["timeout"] * self.args.patience
         scratch = tempfile.mkdtemp(prefix="stele-test-")
         os.chmod(scratch, 0o755)  # tests of access rights run as another user inside
+        environment = self.environment(test, scratch)
         is_hung = False
         # A file, no pipe: a child that outlives the suite must not keep the reporter waiting.
         with tempfile.TemporaryFile() as output:
-            process = self.start(name, test, scratch, output)
+            process = self.start(self.command(name, test), environment, output)
             try:
                 process.wait(wall_s_max)
             except subprocess.TimeoutExpired:
@@ -248,7 +276,9 @@ class Runner:
             process.wait()
             output.seek(0)
             text = output.read().decode("utf-8", "replace")
-        shutil.rmtree(scratch, ignore_errors=True)
+        for folder in (scratch, environment.get("STELE_FAST_PLACE")):
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
         allowed = self.allowed[test["env"].get("STELE_PLATFORM", "linux64")]
         passed, skipped, failures = judge(name, text, process.returncode, is_hung, self.pinned, allowed, wall_s_max)
         seconds = time.monotonic() - began
@@ -256,14 +286,14 @@ class Runner:
             self.show(name, text, passed, skipped, failures, seconds)
         return {"suite": name, "passed": passed, "skipped": skipped, "failures": failures, "seconds": seconds}
 
-    def start(self, name, test, scratch, output):
+    def start(self, command, environment, output):
         with self.lock:
             if self.is_stopped:
                 raise KeyboardInterrupt
-            process = subprocess.Popen(self.command(name, test), cwd=scratch, env=self.environment(test, scratch),
+            process = subprocess.Popen(command, cwd=environment["TMPDIR"], env=environment,
                                        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                                        start_new_session=True)
-            self.groups[process.pid] = scratch
+            self.groups[process.pid] = environment["STELE_SUITE"]
         return process
 
     def end_group(self, pid):
