@@ -82,6 +82,7 @@ static FARPROC real(const char *name)
 #define CALL_REAL(type, name, ...) ((union { FARPROC any; type call; }){ .any = real(name) }.call(__VA_ARGS__))
 
 typedef BOOLEAN(WINAPI *random_call)(PVOID, ULONG);
+typedef UINT(WINAPI *drive_call)(LPCWSTR);
 typedef HANDLE(WINAPI *open_call)(LPCWSTR, DWORD, DWORD, LPSECURITY_ATTRIBUTES, DWORD, DWORD, HANDLE);
 typedef BOOL(WINAPI *write_call)(HANDLE, LPCVOID, DWORD, LPDWORD, LPOVERLAPPED);
 typedef BOOL(WINAPI *control_call)(HANDLE, DWORD, LPVOID, DWORD, LPVOID, DWORD, LPDWORD, LPOVERLAPPED);
@@ -125,6 +126,14 @@ static BOOL WINAPI set_or_refuse(HANDLE handle, FILE_INFO_BY_HANDLE_CLASS class,
            CALL_REAL(set_call, "SetFileInformationByHandle", handle, class, information, byte_count);
 }
 
+static wchar_t network_drive; /* the letter of one, as long as it is not 0 */
+
+static UINT WINAPI drive_type(LPCWSTR root)
+{
+    return network_drive && root && (root[0] & ~0x20) == network_drive ? DRIVE_REMOTE
+                                                                       : CALL_REAL(drive_call, "GetDriveTypeW", root);
+}
+
 /* In place of the one of advapi32. */
 BOOLEAN NTAPI RtlGenRandom(PVOID out, ULONG byte_count)
 {
@@ -136,6 +145,7 @@ BOOLEAN NTAPI RtlGenRandom(PVOID out, ULONG byte_count)
     return !is_refused(&of_random) && function.call(out, byte_count);
 }
 
+extern drive_call imported_drive IMPORTED(GetDriveTypeW, 4);
 extern open_call imported_open IMPORTED(CreateFileW, 28);
 extern write_call imported_write IMPORTED(WriteFile, 20);
 extern control_call imported_control IMPORTED(DeviceIoControl, 32);
@@ -143,6 +153,7 @@ extern flush_call imported_flush IMPORTED(FlushFileBuffers, 4);
 extern flush_view_call imported_flush_view IMPORTED(FlushViewOfFile, 8);
 extern set_call imported_set IMPORTED(SetFileInformationByHandle, 16);
 
+drive_call imported_drive = drive_type;
 open_call imported_open = open_or_refuse;
 write_call imported_write = write_or_refuse;
 control_call imported_control = control_or_refuse;
@@ -237,6 +248,11 @@ static void open_says_what_is_there(void **state)
     for (size_t i = 0; i < COUNT_OF(elsewhere); i++)
         assert_open_says(elsewhere[i].path, elsewhere[i].code, elsewhere[i].words);
     assert_open_says(on_no_drive(), STELE_E_ABSENT, "there is no drive");
+    network_drive = L'N';
+    assert_open_says("N:\\a.stele", STELE_E_REMOTE, "drive N: is a network drive");
+    assert_open_says("n:a.stele", STELE_E_REMOTE, "is a network drive");
+    assert_open_says("\\\\?\\N:\\a.stele", STELE_E_REMOTE, "drive N: is a network drive");
+    network_drive = 0;
 }
 
 /* A list that gives nobody anything. */
