@@ -190,7 +190,7 @@ static void look_at_some(struct stele *store, struct chance *chance)
 
     assert_u64(stele_count(store), model_count);
     assert_ok(stele_read(store, first, (size_t)n, found));
-    assert_memory_equal(found, model[first], n * RECORD_BYTES);
+    assert_memory_equal(found, model[first], (size_t)n * RECORD_BYTES);
 }
 
 static void do_anything(uint64_t budget_bytes, uint32_t flags)
@@ -232,7 +232,7 @@ static void do_anything(uint64_t budget_bytes, uint32_t flags)
     for (uint64_t at = 0, n; at < model_count; at += n) {
         n = stele_min(model_count - at, 256);
         assert_ok(stele_read(store, at, (size_t)n, found));
-        assert_memory_equal(found, model[at], n * RECORD_BYTES);
+        assert_memory_equal(found, model[at], (size_t)n * RECORD_BYTES);
     }
     assert_ok(stele_close(store));
 }
