@@ -88,7 +88,7 @@ static int print_record(struct getter *getter, uint64_t index, const void *recor
     }
     errno = 0;
     if (fwrite(getter->line.bytes, 1, getter->line.length, stdout) != getter->line.length)
-        getter->cli->output_code = cli_file_write_code();
+        getter->cli->output_code = cli_file_write_code(stdout);
     return CLI_DONE;
 }
 

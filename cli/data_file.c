@@ -161,7 +161,7 @@ int data_target_write(struct data_target *target, struct cli *cli, const void *b
     errno = 0;
     if (fwrite(bytes, 1, byte_count, target->file) == byte_count)
         return CLI_DONE;
-    return write_failed(target, cli, cli_file_write_code());
+    return write_failed(target, cli, cli_file_write_code(target->file));
 }
 
 /* Close the file, which is whole, and give it its name. */
@@ -174,7 +174,7 @@ static int put_in_place(struct data_target *target, struct cli *cli)
     target->file = NULL;
     errno = 0;
     if (fclose(file) != 0)
-        return cli_refuse_system(cli, cli_file_write_code(), "%s cannot be written", target->name);
+        return cli_refuse_system(cli, errno ? errno : EIO, "%s cannot be written", target->name);
     code = cli_file_rename(target->partial_path, target->path);
     if (code == EEXIST)
         return cli_refuse(cli, "%s cannot be written: it came to be there meanwhile; choose another name",
@@ -192,7 +192,7 @@ int data_target_commit(struct data_target *target, struct cli *cli)
 
     errno = 0;
     if (fflush(target->file) != 0)
-        rc = write_failed(target, cli, cli_file_write_code());
+        rc = write_failed(target, cli, cli_file_write_code(target->file));
     if (!rc && target->partial_path)
         code = cli_file_sync(target->file);
     if (code)

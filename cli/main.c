@@ -56,7 +56,7 @@ static int flush_results(const struct cli *cli, int exit_code)
     errno = 0;
     if (fflush(stdout) == 0 && !is_failed)
         return exit_code;
-    code = code ? code : cli_file_write_code();
+    code = code ? code : cli_file_write_code(stdout);
     /* A reader that has seen enough is no news. */
     if (code == EPIPE)
         return exit_code ? exit_code : CLI_REFUSED;

@@ -141,15 +141,16 @@ int cli_file_read(FILE *file, void *out, size_t capacity_bytes, size_t *out_byte
     return cli_interrupted() ? EINTR : code;
 }
 
-int cli_file_write_code(void)
+int cli_file_write_code(FILE *file)
 {
+    (void)file;
     return errno ? errno : EIO;
 }
 
 int cli_file_sync(FILE *file)
 {
     if (fflush(file) != 0)
-        return cli_file_write_code();
+        return cli_file_write_code(file);
     return fsync(fileno(file)) == 0 ? 0 : errno;
 }
 

@@ -431,19 +431,23 @@ int cli_file_read(FILE *file, void *out, size_t capacity_bytes, size_t *out_byte
     return cli_interrupted() ? EINTR : code;
 }
 
-int cli_file_write_code(void)
+int cli_file_write_code(FILE *file)
 {
-    /* Where the runtime has no name for what the system said. */
-    if (errno == EINVAL && _doserrno)
+    HANDLE handle = (HANDLE)_get_osfhandle(_fileno(file));
+
+    if (errno && errno != EINVAL)
+        return errno;
+    /* The runtime has no name for what the system said. */
+    if (errno && _doserrno)
         return code_of(_doserrno);
-    /* It sets no code for a write that was cut short: there was no more room. */
-    return errno ? errno : ENOSPC;
+    /* It was cut short, which is no failure to the system: no more room, or nobody reads the rest. */
+    return handle != INVALID_HANDLE_VALUE && GetFileType(handle) == FILE_TYPE_PIPE ? EPIPE : ENOSPC;
 }
 
 int cli_file_sync(FILE *file)
 {
     if (fflush(file) != 0)
-        return cli_file_write_code();
+        return cli_file_write_code(file);
     return _commit(_fileno(file)) == 0 ? 0 : errno;
 }
 

@@ -60,8 +60,8 @@ uint64_t cli_file_bytes(FILE *file);
  * Errors:  EINTR Ctrl-C, also while it waits for a pipe or a keyboard
  */
 int cli_file_read(FILE *file, void *out, size_t capacity_bytes, size_t *out_bytes);
-/* Why the write that just failed did; EPIPE when nobody reads. errno is to be 0 before that write. */
-int cli_file_write_code(void);
+/* Why the write to @file that just failed did; EPIPE when nobody reads. errno is to be 0 before that write. */
+int cli_file_write_code(FILE *file);
 /* Make what was written durable, the stream's buffer too. */
 int cli_file_sync(FILE *file);
 /* Give the closed file at @from the name @to. Errors: EEXIST something has it */

@@ -12,10 +12,8 @@ import subprocess
 import tempfile
 import time
 
-from steletool import KILLED_ITSELF, SCALE, WAIT_S_MAX, program
+from steletool import HERE, SCALE, WAIT_S_MAX
 
-WRITER = program("tests", "agents", "kill_writer")
-JUDGE = program("tests", "agents", "kill_judge")
 SEED = int(os.environ.get("STELE_SEED", str(time.time_ns() % 1000000007)))
 SPARSE = 4
 NOTE = struct.Struct("=4Q")
@@ -65,31 +63,38 @@ def ended(words, code, out, err):
     return "%s\nended with %d\n%s%s" % (" ".join(words), code, out, err)
 
 
-def writer(verb, path, shape, *numbers):
+def writer_of(build):
+    return build.program("tests", "agents", "kill_writer")
+
+
+WRITER = writer_of(HERE)
+
+
+def writer(verb, path, shape, *numbers, build=HERE):
     """Run a writer to its end."""
-    words = [*WRITER, verb, path, *shape.words, *map(str, numbers)]
+    words = [*writer_of(build), verb, path, *shape.words, *map(str, numbers)]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT_S_MAX, check=False)
     if done.returncode:
         raise AssertionError(ended(words, done.returncode, "", done.stderr.decode()))
 
 
-def judge(verb, path, shape, claim):
+def judge(verb, path, shape, claim, build=HERE):
     """Judge the store: (operations found, entries replayed). Verbs: look; recover, which looks first."""
     if verb == "look":
-        return judge_once("look", path, shape, claim)
-    found, entry_count = judge_once("open", path, shape, claim)
-    settled = judge_once("settle", path, shape, claim)
+        return judge_once("look", path, shape, claim, build)
+    found, entry_count = judge_once("open", path, shape, claim, build)
+    settled = judge_once("settle", path, shape, claim, build)
     if settled != (found, 0):
         raise Refused("found %d operations, and after recovery %d with %d entries to replay" % (found, *settled))
     return found, entry_count
 
 
-def judge_once(verb, path, shape, claim):
-    words = [*JUDGE, verb, path, *shape.words, *claim.words()]
+def judge_once(verb, path, shape, claim, build):
+    words = [*build.program("tests", "agents", "kill_judge"), verb, path, *shape.words, *claim.words()]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT_S_MAX, text=True,
                           check=False)
     found = re.match(r"found (\d+) entries (\d+)$", done.stdout.strip())
-    if done.returncode != (KILLED_ITSELF if verb == "open" else 0) or not found:
+    if done.returncode != (build.killed_itself if verb == "open" else 0) or not found:
         raise Refused(ended(words, done.returncode, done.stdout, done.stderr))
     return int(found.group(1)), int(found.group(2))
 
@@ -124,9 +129,9 @@ def wait_and_kill(process, notes, begins, seconds):
 class Life:
     """A writer from its start to its end by SIGKILL, @seconds after it began its operation @begins."""
 
-    def __init__(self, verb, path, shape, done, begins, seconds):
+    def __init__(self, verb, path, shape, done, begins, seconds, build=HERE):
         notes = []
-        with subprocess.Popen([*WRITER, verb, path, *shape.words, str(done)], stdout=subprocess.PIPE,
+        with subprocess.Popen([*writer_of(build), verb, path, *shape.words, str(done)], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as process:
             code, error = wait_and_kill(process, notes, begins, seconds)
         if code != -signal.SIGKILL:
@@ -150,10 +155,10 @@ class Life:
             claim.high_sequence = 0
 
 
-def kill_recovery(path, shape, seconds):
+def kill_recovery(path, shape, seconds, build=HERE):
     """Recover @path in a process of its own, and kill it after @seconds; whether it came to its end before that."""
     notes = []
-    with subprocess.Popen([*WRITER, "recover", path, *shape.words], stdout=subprocess.PIPE,
+    with subprocess.Popen([*writer_of(build), "recover", path, *shape.words], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE) as process:
         code, error = wait_and_kill(process, notes, 1, seconds)
     if code not in (0, -signal.SIGKILL):

@@ -12,14 +12,40 @@ import unittest
 
 PLATFORM = os.environ.get("STELE_PLATFORM") or "linux64"
 IS_WINDOWS = PLATFORM == "windows"
-WRAPPER = shlex.split(os.environ.get("STELE_WRAPPER") or "")
-STELE_PATH = os.environ["STELE_BIN"]
-STELE = [*WRAPPER, STELE_PATH]
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WAIT_S_MAX = 120
 SCALE = int(os.environ.get("STELE_TEST_SCALE") or 100)  # percent of the repetitions
-# The exit code of an agent that died by its own hand (tests/agents/system.h).
-KILLED_ITSELF = 137 if IS_WINDOWS else -9
+
+
+class Build:
+    """Programs that were built for one system, in @folder; each is started behind the words of @wrapper."""
+
+    def __init__(self, name, folder, stele_path, wrapper):
+        self.name, self.folder, self.wrapper = name, folder, shlex.split(wrapper)
+        self.ending = ".exe" if stele_path.endswith(".exe") else ""
+        self.stele = [*self.wrapper, stele_path]
+        # The exit code of an agent that died by its own hand (tests/agents/system.h).
+        self.killed_itself = 137 if self.ending else -9
+
+    def program(self, *names):
+        """The words that start a program."""
+        return [*self.wrapper, os.path.join(self.folder, *names) + self.ending]
+
+
+HERE = Build(PLATFORM, os.environ["STELE_BUILD"], os.environ["STELE_BIN"], os.environ.get("STELE_WRAPPER") or "")
+STELE, STELE_PATH = HERE.stele, os.environ["STELE_BIN"]
+KILLED_ITSELF = HERE.killed_itself
+program = HERE.program
+
+
+def peers():
+    """Builds for other systems, from STELE_PEERS: words NAME=STELE or NAME=STELE:WRAPPER."""
+    found = []
+    for word in os.environ.get("STELE_PEERS", "").split():
+        name, _, rest = word.partition("=")
+        path, _, wrapper = rest.partition(":")
+        found.append(Build(name, os.path.dirname(os.path.dirname(path)), path, wrapper))
+    return found
 
 
 def not_on_windows(reason):
@@ -27,9 +53,8 @@ def not_on_windows(reason):
     return unittest.skipIf(IS_WINDOWS, reason)
 
 
-def program(*names):
-    """The words that start a program of the build folder."""
-    return [*WRAPPER, os.path.join(os.environ["STELE_BUILD"], *names) + (".exe" if IS_WINDOWS else "")]
+def only_on_windows(reason):
+    return unittest.skipUnless(IS_WINDOWS, reason)
 
 
 class Done:
@@ -48,15 +73,15 @@ def run(command, data=b""):
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def stele(*words, data=b""):
+def stele(*words, data=b"", build=HERE):
     """Run stele with @words; @data, text or bytes, goes to its standard input."""
-    return run([*STELE, *words], data)
+    return run([*build.stele, *words], data)
 
 
-def holder(*words):
+def holder(*words, build=HERE):
     """Start tests/agents/store_holder.c with @words, with pipes."""
-    return subprocess.Popen([*program("tests", "agents", "store_holder"), *map(str, words)], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([*build.program("tests", "agents", "store_holder"), *map(str, words)],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 class SteleCase(unittest.TestCase):
@@ -76,18 +101,18 @@ class SteleCase(unittest.TestCase):
             file.write(data.encode() if isinstance(data, str) else data)
         return self.path(name)
 
-    def ends(self, code, *words, data=b""):
-        done = stele(*words, data=data)
+    def ends(self, code, *words, data=b"", build=HERE):
+        done = stele(*words, data=data, build=build)
         self.assertEqual(done.code, code, "stele %s\n%s" % (" ".join(map(str, words)), done.err))
         return done
 
-    def create(self, name, declaration, *words):
-        self.ends(0, "create", self.path(name), "--struct", declaration, "--quiet", *words)
+    def create(self, name, declaration, *words, build=HERE):
+        self.ends(0, "create", self.path(name), "--struct", declaration, "--quiet", *words, build=build)
         return self.path(name)
 
-    def raw(self, path):
+    def raw(self, path, build=HERE):
         """All records as they are stored."""
-        return self.ends(0, "export", path, "--format", "raw").out_bytes
+        return self.ends(0, "export", path, "--format", "raw", build=build).out_bytes
 
     def count(self, path, record_bytes):
         raw = self.raw(path)
