@@ -134,6 +134,10 @@ class Compare(SteleCase):
         self.assertEqual(report["journal"]["entries"], [])
 
 
+# Who made golden files beside the first, native one (tests/goldengen.py).
+MAKERS = ("linux32", "windows")
+
+
 class Golden(Compare):
     """Files that stay as they are for ever: a later library must read them as this one does."""
 
@@ -151,6 +155,24 @@ class Golden(Compare):
         self.assert_same_view(path, rows)
         self.assertGreaterEqual(len(json.loads(run_dump(path, "--json")[1])["journal"]["entries"]), 3)
         self.assert_recovers(path, rows)
+
+    def test_golden_stores_of_every_system_that_were_closed(self):
+        for maker in MAKERS:
+            with self.subTest(maker):
+                path, rows = self.take("closed-" + maker)
+                self.assertEqual((len(rows), rows[3]["name"]), (60, "changed"))
+                self.assert_same_view(path, rows)
+                self.ends(0, "append", path, "a=5")
+                self.assertEqual(self.assert_same_view(path)[:60], rows)
+
+    def test_golden_stores_of_killed_writers_of_every_system(self):
+        for maker in MAKERS:
+            with self.subTest(maker):
+                path, rows = self.take("killed-" + maker)
+                self.assertEqual(len(rows), 40)
+                self.assert_same_view(path, rows)
+                self.assertEqual(len(json.loads(run_dump(path, "--json")[1])["journal"]["entries"]), 7)
+                self.assert_recovers(path, rows)
 
     def test_a_golden_store_with_a_torn_last_entry(self):
         path, rows = self.take("torn")
@@ -170,8 +192,9 @@ class Golden(Compare):
 
     def test_golden_files_are_small(self):
         names = sorted(os.listdir(GOLDEN))
-        self.assertEqual(names, sorted(f"{store}.{form}.gz" for store in ("closed", "damaged", "killed", "torn")
-                                       for form in ("ndjson", "stele")))
+        stores = ["closed", "damaged", "killed", "torn"] + [f"{kind}-{maker}" for kind in ("closed", "killed")
+                                                            for maker in MAKERS]
+        self.assertEqual(names, sorted(f"{store}.{form}.gz" for store in stores for form in ("ndjson", "stele")))
         for name in names:
             self.assertLess(os.path.getsize(os.path.join(GOLDEN, name)), 100 << 10)
 

@@ -5,7 +5,7 @@
  *   bystander ro|rw PATH    the first answer is that of the opening
  *   get I                   the record in hex
  *   set I | append          by a record whose bytes are all 0x5a
- *   begin | commit | abort  one transaction; between them set and append go into it
+ *   begin | commit | abort  one transaction; between them set, append and count go into it
  *   count N                 set the count
  *   verify                  the number of damaged blocks
  */
@@ -60,7 +60,7 @@ static int change(const char *verb, uint64_t index)
     if (!strcmp(verb, "append"))
         return txn ? stele_txn_append(txn, record, 1, NULL) : stele_append(store, record, 1, NULL);
     if (!strcmp(verb, "count"))
-        return stele_set_count(store, index);
+        return txn ? stele_txn_set_count(txn, index) : stele_set_count(store, index);
     if (!strcmp(verb, "begin"))
         return stele_begin(store, &txn);
     code = strcmp(verb, "commit") ? STELE_OK : stele_commit(txn, STELE_DURABLE, NULL);
