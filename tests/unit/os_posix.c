@@ -180,6 +180,11 @@ const char *system_device(void)
     return "/dev/null";
 }
 
+bool system_set_bytes(FILE *file, uint64_t bytes)
+{
+    return fflush(file) == 0 && ftruncate(fileno(file), (off_t)bytes) == 0;
+}
+
 bool system_lengthen(const char *path, uint64_t bytes)
 {
     return truncate(path, (off_t)bytes) == 0;

@@ -9,6 +9,7 @@
 
 #include "os.h"
 
+#include <io.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,6 +258,17 @@ bool system_add_socket(const char *path)
 const char *system_device(void)
 {
     return "NUL";
+}
+
+/* mingw's ftruncate asks for the free space first, of places that it does not always find. */
+bool system_set_bytes(FILE *file, uint64_t bytes)
+{
+    HANDLE handle = (HANDLE)_get_osfhandle(fileno(file));
+    LARGE_INTEGER place = { .QuadPart = 0 }, end = { .QuadPart = (LONGLONG)bytes };
+
+    return fflush(file) == 0 && SetFilePointerEx(handle, place, &place, FILE_CURRENT) &&
+           SetFilePointerEx(handle, end, NULL, FILE_BEGIN) && SetEndOfFile(handle) &&
+           SetFilePointerEx(handle, place, NULL, FILE_BEGIN);
 }
 
 bool system_lengthen(const char *path, uint64_t bytes)

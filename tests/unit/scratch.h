@@ -139,7 +139,7 @@ static inline void set_size_of_file(const char *path, uint64_t bytes)
 {
     FILE *file = file_at(path, "r+b", 0);
 
-    REQUIRE(ftruncate(fileno(file), (off_t)bytes) == 0);
+    REQUIRE(system_set_bytes(file, bytes));
     fclose(file);
 }
 
@@ -162,7 +162,7 @@ static inline void copy_file(const char *from, const char *to)
         }
         at += got;
     }
-    REQUIRE(!ferror(source) && fflush(target) == 0 && ftruncate(fileno(target), (off_t)at) == 0);
+    REQUIRE(!ferror(source) && system_set_bytes(target, at));
     fclose(source);
     fclose(target);
 }

@@ -72,6 +72,8 @@ bool system_add_fifo(const char *path);
 bool system_add_socket(const char *path);
 const char *system_device(void); /* the path of one */
 
+/* Cut an open file, or make it longer by zeros. */
+bool system_set_bytes(FILE *file, uint64_t bytes);
 /* Make a file longer by a hole. */
 bool system_lengthen(const char *path, uint64_t bytes);
 /* Cut a file or make it longer by zeros; false where the system keeps who has it mapped from that. */

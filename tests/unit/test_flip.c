@@ -74,7 +74,7 @@ static void restore(void)
 {
     uint64_t bytes = sample.info.file_bytes;
 
-    REQUIRE(ftruncate(fileno(sample.file), 0) == 0 && ftruncate(fileno(sample.file), (off_t)bytes) == 0);
+    REQUIRE(system_set_bytes(sample.file, 0) && system_set_bytes(sample.file, bytes));
     for (uint64_t at = 0; at < bytes; at += 4096) {
         if (!stele_is_zero(sample.image + at, 4096))
             put(at, sample.image + at, 4096);
@@ -678,7 +678,7 @@ static void the_listed_bits_are_harmless(void **state)
 
     make_unclean();
     /* What a growth that was cut may leave. */
-    REQUIRE(ftruncate(fileno(sample.file), (off_t)sample.info.file_bytes + 8192) == 0);
+    REQUIRE(system_set_bytes(sample.file, sample.info.file_bytes + 8192));
     sample.image = realloc(sample.image, (size_t)sample.info.file_bytes + 8192);
     memset(sample.image + sample.info.file_bytes, 0, 8192);
     learn_harmless();

@@ -54,7 +54,7 @@ static void write_work(void)
         REQUIRE(fseeko(file, (off_t)at, SEEK_SET) == 0);
         REQUIRE(fwrite(work + at, 1, 4096, file) == 4096);
     }
-    REQUIRE(fflush(file) == 0 && ftruncate(fileno(file), (off_t)file_bytes) == 0);
+    REQUIRE(system_set_bytes(file, file_bytes));
     REQUIRE(fclose(file) == 0);
 }
 
