@@ -57,6 +57,7 @@ VARIANTS = [
 ]
 WAITING = {"clang-tsan", "clang", "torture", "linux32", "linux32-clang", "win64", "win32"}
 QUICK = ["native"]
+PEERS = {"native": "linux64", "linux32": "linux32"}  # whose stores builds for other systems meet
 LOG_LINES_MAX = 80  # shown of what failed
 
 
@@ -68,6 +69,7 @@ class Matrix:
         self.wine = None
         self.runners = []
         self.process = None
+        self.peers = []
 
     def call(self, log, *command, **environment):
         """Run a step of the build; False after showing what it said."""
@@ -161,9 +163,13 @@ class Matrix:
                 build=os.path.join(self.build, way.folder), variant=way.name, suites=way.suites, name=[],
                 without=way.without, wrap=way.wrap, patience=way.patience, scale=way.scale))
             runner.prefix = self.wine.folder if self.wine else None
+            runner.peers = " ".join(self.peers) if way.target else ""
             self.runners.append(runner)
             runner.submit(pool)
             outcome["runner"] = runner
+        if not failure and way.name in PEERS:
+            stele = os.path.join(self.build, way.folder, "cli", "stele")
+            self.peers.append("%s=%s" % (PEERS[way.name], stele))
         return outcome
 
     def stop(self):

@@ -223,6 +223,7 @@ class Runner:
         self.groups = {}  # process -> mark
         self.is_stopped = False
         self.prefix = None  # of Wine
+        self.peers = ""  # builds for other systems, as tests/test_platforms.py wants them
         self.futures = []
         self.missing = []
 
@@ -248,6 +249,8 @@ class Runner:
             environment.setdefault("STELE_TEST_SCALE", self.args.scale)
         if self.prefix:
             environment["WINEPREFIX"] = self.prefix
+        if self.peers:
+            environment["STELE_PEERS"] = self.peers
         if test["env"].get("STELE_WRAPPER") and os.access(FAST_PLACE, os.W_OK):
             environment["STELE_FAST_PLACE"] = tempfile.mkdtemp(prefix="stele-test-", dir=FAST_PLACE)
         return environment
