@@ -232,8 +232,9 @@ def twin(path):
 
 
 def declared(texts):
-    """Names that headers declare as functions."""
-    return {name for text in texts for name in re.findall(r"\b(\w+)\s*\(", without_directives(strip_c(text)))}
+    """Names that headers declare as functions; a word in capitals is a macro."""
+    return {name for text in texts for name in re.findall(r"\b(\w+)\s*\(", without_directives(strip_c(text)))
+            if not name.isupper()}
 
 
 def check_twin(path, text, other_text, names):
