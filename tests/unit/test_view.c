@@ -189,28 +189,6 @@ static void records_that_wait_in_a_dead_writer_s_journal_are_no_view(void **stat
     assert_ok(stele_close(reader));
 }
 
-static void a_view_of_a_file_that_was_cut_gives_a_code_and_no_fault(void **state)
-{
-    struct stele *store = store_of(COUNT), *reader;
-    struct stele_view view;
-
-    uint64_t offset = info_of(store).records_offset;
-    assert_ok(stele_close(store));
-    reader = open_store(STELE_READ_ONLY);
-    assert_store(reader);
-    assert_ok(stele_view_open(reader, 0, COUNT, &view));
-    bool is_cut = system_cut(scratch_path, offset + 8192);
-    /* Where nobody can cut it, the medium fails. */
-    if (!is_cut)
-        assert_true(system_break_page((void *)((uintptr_t)view.records + 8192)));
-    assert_ok(stele_view_copy(&view, 0, 80, out));
-    assert_memory_equal(out, records, 80 * RECORD_BYTES);
-    assert_code(stele_view_copy(&view, 100, 10, out), is_cut ? STELE_E_TRUNCATED : STELE_E_IO);
-    assert_ok(stele_view_copy(&view, 10, 10, out));
-    stele_view_close(&view);
-    assert_ok(stele_close(reader));
-}
-
 /* Both together fit what a program of 32 bits maps by default. */
 enum { LARGE_COUNT = 60000 };
 
@@ -246,8 +224,6 @@ static void a_view_may_be_larger_than_a_window(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        /* First: cmocka takes SIGBUS anew for each test, and the library takes it once. */
-        IN_SCRATCH(a_view_of_a_file_that_was_cut_gives_a_code_and_no_fault),
         IN_FAST_SCRATCH(a_view_is_the_records_themselves),
         IN_FAST_SCRATCH(ranges_outside_are_refused),
         IN_FAST_SCRATCH(a_view_shows_commits_and_says_that_there_were_some),
