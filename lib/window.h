@@ -26,7 +26,7 @@
 
 #define STELE_WINDOW_TABLE_COUNT 4096u /* entries a level */
 #define STELE_WINDOW_BYTES_MIN (UINT64_C(64) << 20) /* without a budget */
-#define STELE_WINDOW_BUDGET_MIN (UINT64_C(1) << 20)
+#define STELE_WINDOW_BUDGET_MIN (UINT64_C(2) << 20)
 
 struct stele_window_pool; /* what a budget adds: window_pool.h */
 

@@ -92,7 +92,7 @@ static void use(uint64_t index)
 static void a_budget_holds_windows_of_a_sixteenth_of_it(void **state)
 {
     static const struct { uint64_t budget, window; } cases[] = {
-        { MIB, 64 * KIB }, { 4 * MIB, 256 * KIB }, { 5 * MIB, 256 * KIB }, { 8 * MIB - 1, 256 * KIB },
+        { 2 * MIB, 128 * KIB }, { 4 * MIB, 256 * KIB }, { 5 * MIB, 256 * KIB }, { 8 * MIB - 1, 256 * KIB },
         { UINT64_C(512) * MIB, 32 * MIB }, { UINT64_C(1) << 34, 64 * MIB }, { UINT64_MAX, 64 * MIB },
     };
 
@@ -378,7 +378,7 @@ static void a_budget_that_cannot_do_is_refused_and_the_least_is_named(void **sta
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         struct stele_options options = STELE_OPTIONS_INIT;
         struct stele_schema *schema = schema_of_bytes(sizes[i]);
-        uint64_t least = stele_max(MIB, 8 * (uint64_t)stele_max(sizes[i], 16 * KIB));
+        uint64_t least = stele_max(STELE_WINDOW_BUDGET_MIN, 8 * (uint64_t)stele_max(sizes[i], 16 * KIB));
         char words[64];
         struct stele *store = NULL;
 
@@ -449,7 +449,7 @@ static void views_of_a_store_keep_its_budget(void **state)
         assert_memory_equal(views[i].records, record, RECORD);
         stele_view_close(&views[i]);
     }
-    assert_ok(stele_view_open(reader, 3000, 512, &large));
+    assert_ok(stele_view_open(reader, 3000, 480, &large));
     stele_view_close(&large);
     assert_verifies(reader);
     assert_true(mapped_bytes_most <= 2 * MIB + 256 * KIB);

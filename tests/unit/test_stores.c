@@ -11,6 +11,8 @@
 
 enum { RECORD_BYTES = 600, CAPACITY = 3000, LIST_MAX = 65536, MODEL_MAX = 20000 };
 
+#define LEAST STELE_WINDOW_BUDGET_MIN
+
 /* ---- the system ---- */
 
 static struct dirty {
@@ -244,12 +246,12 @@ static void records_and_sums_are_met_through_views_only_and_flushed_before_a_syn
 
 static void so_they_are_with_the_least_budget(void **state)
 {
-    do_anything(MIB, 0);
+    do_anything(LEAST, 0);
 }
 
 static void so_they_are_in_a_sparse_store(void **state)
 {
-    do_anything(MIB, STELE_SPARSE);
+    do_anything(LEAST, STELE_SPARSE);
 }
 
 static void commit_and_die(void *context)
@@ -257,7 +259,7 @@ static void commit_and_die(void *context)
     static struct stele *store;
     static uint8_t records[40 * RECORD_BYTES];
 
-    store = open_with(MIB, STELE_READ_WRITE);
+    store = open_with(LEAST, STELE_READ_WRITE);
     REQUIRE(store);
     fill_records(records, RECORD_BYTES, 0, 40, 2);
     for (unsigned i = 0; i < 40; i++)
@@ -268,14 +270,14 @@ static void commit_and_die(void *context)
 static void recovery_stores_through_views_and_flushes_them(void **state)
 {
     static uint8_t records[2000 * RECORD_BYTES], expected[RECORD_BYTES];
-    struct stele *store = made_store(MIB, 0);
+    struct stele *store = made_store(LEAST, 0);
 
     fill_records(records, RECORD_BYTES, 0, 2000, 1);
     assert_ok(stele_append(store, records, 2000, NULL));
     assert_ok(stele_close(store));
     assert_int_equal(exit_of_child(commit_and_die, NULL), 7);
     store_count = flush_count = 0;
-    store = open_with(MIB, STELE_READ_WRITE);
+    store = open_with(LEAST, STELE_READ_WRITE);
     assert_store(store);
     assert_true(store_count >= 80); /* forty records in forty blocks */
     assert_true(flush_count > 0);
@@ -315,7 +317,7 @@ static void a_flush_that_fails_is_a_sync_that_failed(void **state)
 static void a_window_whose_flush_failed_when_it_went_is_remembered(void **state)
 {
     struct stele_window_stores stores;
-    struct stele_window_plan plan = { .budget_bytes = MIB };
+    struct stele_window_plan plan = { .budget_bytes = LEAST };
     struct stele_os_file file;
 
     poke(scratch_path, 0, "", 0);
@@ -326,7 +328,7 @@ static void a_window_whose_flush_failed_when_it_went_is_remembered(void **state)
     assert_ok(stele_window_store(&stores, 100, "some", 4));
     for (uint64_t at = MIB; at < 8 * MIB; at += 64 * KIB)
         assert_ok(stele_window_prepare(&stores, at, 4096));
-    assert_true(flush_count > 0 && mapped_bytes <= MIB);
+    assert_true(flush_count > 0 && mapped_bytes <= LEAST);
     is_flush_failing = false;
     assert_u64(dirty_count, 0);
     assert_code(stele_window_flush(&stores), STELE_E_IO);
@@ -341,12 +343,12 @@ static void a_window_whose_flush_failed_when_it_went_is_remembered(void **state)
 static void what_cannot_be_stored_is_refused_before_the_journal_says_it(void **state)
 {
     static uint8_t records[50 * RECORD_BYTES];
-    struct stele *store = made_store(MIB, 0);
+    struct stele *store = made_store(LEAST, 0);
 
     fill_records(records, RECORD_BYTES, 0, 50, 1);
     assert_ok(stele_append(store, records, 50, NULL));
     assert_ok(stele_close(store));
-    store = open_with(MIB, STELE_READ_WRITE);
+    store = open_with(LEAST, STELE_READ_WRITE);
     assert_store(store);
     assert_ok(stele_get(store, 0, found)); /* the reader's windows are there */
     uint64_t sequence = info_of(store).sequence;
