@@ -62,6 +62,17 @@ const char *system_fast_place(void)
 #define HAS_SHADOW 0
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+#define HAS_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HAS_THREAD_SANITIZER 1
+#endif
+#endif
+#ifndef HAS_THREAD_SANITIZER
+#define HAS_THREAD_SANITIZER 0
+#endif
+
 static const mode_t modes[SYSTEM_MODES] = { 0600, 0640, 0664, 0700, 0666 };
 
 bool system_set_mode(const char *path, unsigned mode)
@@ -134,6 +145,11 @@ bool system_break(void *address, size_t byte_count)
     pages = mmap(address, byte_count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, empty, 0);
     close(empty);
     return pages == address;
+}
+
+bool system_may_break(void)
+{
+    return !HAS_THREAD_SANITIZER;
 }
 
 static struct sigaction faults;

@@ -223,6 +223,11 @@ bool system_break(void *address, size_t byte_count)
     return VirtualProtect(address, byte_count, PAGE_NOACCESS, &before);
 }
 
+bool system_may_break(void)
+{
+    return true;
+}
+
 /* A vectored handler comes before those that cmocka sets. */
 void system_note_faults(void) {}
 void system_return_faults(void) {}

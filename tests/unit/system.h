@@ -61,6 +61,8 @@ uint64_t system_peak_bytes(void); /* the most memory that this process ever held
 /* Take pages of a map, from @address on, for such that the medium cannot read. */
 bool system_break(void *address, size_t byte_count);
 static inline bool system_break_page(void *address) { return system_break(address, 4096); }
+/* Whether a test may do that: ThreadSanitizer takes a handler that jumps out of a signal for one that never ends. */
+bool system_may_break(void);
 /* cmocka takes faults for each of its tests: note who has them before, and give them back in a test. */
 void system_note_faults(void);
 void system_return_faults(void);

@@ -463,7 +463,7 @@ static void count_errors(void *context, int level, const char *text)
 
 static void recovery_reports_a_block_that_is_damaged_or_unreadable_and_goes_on(void **state)
 {
-    for (unsigned is_unreadable = 0; is_unreadable < 2; is_unreadable++) {
+    for (unsigned is_unreadable = 0; is_unreadable < 1u + system_may_break(); is_unreadable++) {
         system_return_faults();
         make_image(4); /* records 0 to 9 */
         struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
