@@ -165,6 +165,10 @@ static void on_signal(int signal_number, siginfo_t *info, void *context)
     for (struct frame *frame = is_fault ? innermost : NULL; frame; frame = frame->outer) {
         if (address >= frame->first && address <= frame->last) {
             innermost = frame->outer;
+#ifdef STELE_TSAN
+            /* It runs handlers with every signal blocked. */
+            pthread_sigmask(SIG_SETMASK, &((const ucontext_t *)context)->uc_sigmask, NULL);
+#endif
             __builtin_longjmp(frame->resume, 1);
         }
     }
