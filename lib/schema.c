@@ -195,6 +195,10 @@ static bool is_enum_of_other(const struct stele_schema *enum_schema, size_t fiel
     return enum_schema->enums[field_index].constant_count > 0 && other->type == STELE_U32;
 }
 
+/* What is behind most offsets and sizes that differ. */
+#define PACKED_HINT ": is the struct packed? (A 32-bit program for Linux may put 8-byte members on multiples of 4: " \
+                    "_Alignas(8) helps)"
+
 static int check_field(const struct stele_schema *file, const struct stele_schema *program,
                        size_t field_index)
 {
@@ -212,8 +216,7 @@ static int check_field(const struct stele_schema *file, const struct stele_schem
     }
     if (here->offset != there->offset)
         return stele_fail(STELE_E_SCHEMA,
-                          "field `%s`: program has offset %" PRIu64 ", file has offset %" PRIu64
-                          ": is the struct packed?", here->name, there->offset, here->offset);
+                          "field `%s`: program has offset %" PRIu64 ", file has offset %" PRIu64 PACKED_HINT, here->name, there->offset, here->offset);
     return STELE_OK;
 }
 
@@ -257,6 +260,6 @@ int stele_schema_check(const struct stele_schema *file, const struct stele_schem
     }
     if (file->record_bytes != program->record_bytes)
         return stele_fail(STELE_E_SCHEMA, "record: program has %" PRIu64 " bytes, file has %" PRIu64
-                          ": is the struct packed?", program->record_bytes, file->record_bytes);
+                          PACKED_HINT, program->record_bytes, file->record_bytes);
     return STELE_OK;
 }

@@ -516,7 +516,8 @@ STELE_API void stele_log_to(void (*log)(void *context, int level, const char *te
  *                           STELE_FIELD_AS(matrix, STELE_F64, 4, 4));
  *
  * It is an expression with the result of stele_schema_new, inside of a function. Offsets and sizes are the
- * compiler's; members that are not named are padding.
+ * compiler's; members that are not named are padding. Compilers for 32-bit x86 on Linux put 8-byte members on
+ * multiples of 4: where a file is to serve 64-bit programs too, give such members _Alignas(8).
  *
  * Shape:   fields by ascending offset; the compiler stops at a type that cannot be told or does not fit
  * Errors:  as stele_schema_new

@@ -574,9 +574,11 @@ static const struct {
     { "struct f { enum { A } e; };", "struct f { unsigned e[1]; };", 0,
       "field `e`: program has u32[1], file has i32" },
     { "struct f { char c; int i; short s; };", "struct f { char c; int i; short s; };", 1,
-      "field `i`: program has offset 4, file has offset 1: is the struct packed?" },
+      "field `i`: program has offset 4, file has offset 1: is the struct packed?"
+      " (A 32-bit program for Linux may put 8-byte members on multiples of 4: _Alignas(8) helps)" },
     { "struct f { int i; short s; };", "struct f { int i; short s; };", 1,
-      "record: program has 8 bytes, file has 6: is the struct packed?" },
+      "record: program has 8 bytes, file has 6: is the struct packed?"
+      " (A 32-bit program for Linux may put 8-byte members on multiples of 4: _Alignas(8) helps)" },
     { FILE_STRUCT, "struct f { unsigned char c; int i; double m[4][4]; char names[4][16]; short s; };", 0,
       "field `c`: program has u8, file has text(1)" },
     { FILE_STRUCT, "struct f { char c; int i; double m[4][5]; char names[4][16]; short s; };", 0,
