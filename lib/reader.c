@@ -225,9 +225,45 @@ static int wait_for_writer(struct stele *store, struct wait *wait, uint64_t inde
                       PRIu32 " ms", store->path, index, store->read_wait_ms);
 }
 
-/* Bytes of the map to @out, guarded; nothing is kept pinned. */
-static inline int copy_bytes(struct stele *store, uint64_t offset, void *out, size_t byte_count)
+/* A stretch that is read piece by piece, pinned as far as a window reaches: a pin for each piece is dear. */
+struct stretch {
+    struct stele_pin pin; /* of the bytes from @first to @end */
+    uint64_t first, end;
+    uint64_t whole_end; /* of all that is to be read */
+};
+
+/* Have @byte_count bytes from @offset pinned, and of what follows as much as goes with them. */
+static int stretch_reach(struct stele *store, struct stretch *stretch, uint64_t offset, size_t byte_count)
 {
+    if (offset >= stretch->first && offset + byte_count <= stretch->end)
+        return STELE_OK;
+    uint64_t reach = stele_min(stretch->whole_end - offset, stele_window_reach(&store->windows, offset));
+    stele_window_unpin(&stretch->pin);
+    stretch->end = 0;
+    int rc = stele_window_pin(&store->windows, offset, (size_t)reach, &stretch->pin);
+    /* Of a cut file the first pieces may be there. */
+    if (rc && reach > byte_count) {
+        reach = byte_count;
+        rc = stele_window_pin(&store->windows, offset, byte_count, &stretch->pin);
+    }
+    if (rc)
+        return stele_fail_prefix(store->path);
+    stretch->first = offset;
+    stretch->end = offset + reach;
+    return STELE_OK;
+}
+
+/* Bytes of the map to @out, guarded; without a @stretch nothing is kept pinned. */
+static inline int copy_bytes(struct stele *store, struct stretch *stretch, uint64_t offset, void *out,
+                             size_t byte_count)
+{
+    if (stretch) {
+        int reached = stretch_reach(store, stretch, offset, byte_count);
+        if (reached)
+            return reached;
+        return stele_guard_copy(out, stretch->pin.bytes + (offset - stretch->first), byte_count)
+                   ? STELE_OK : stele_handle_fault(store, offset, byte_count);
+    }
     struct stele_pin pin;
     int rc = stele_window_pin(&store->windows, offset, byte_count, &pin);
     if (rc)
@@ -238,8 +274,8 @@ static inline int copy_bytes(struct stele *store, uint64_t offset, void *out, si
 }
 
 /* One look under the stripe, all records in one block; STELE_END if a writer was in the way. */
-static inline int look_live(struct stele *store, const struct stele_reading *reading, uint64_t index,
-                            uint64_t record_count, void *out)
+static inline int look_live(struct stele *store, const struct stele_reading *reading, struct stretch *stretch,
+                            uint64_t index, uint64_t record_count, void *out)
 {
     const struct stele_layout *layout = &store->fixed;
     const uint64_t *stripe = stele_live_stripe(&store->live, stele_block_of(layout, index));
@@ -251,7 +287,8 @@ static inline int look_live(struct stele *store, const struct stele_reading *rea
         return STELE_END;
     if (index >= count || record_count > count - index || count > store->index_limit)
         return out_of_range(store, index + record_count - 1, count);
-    int rc = copy_bytes(store, stele_record_offset(layout, index), out, (size_t)(record_count * layout->record_bytes));
+    int rc = copy_bytes(store, stretch, stele_record_offset(layout, index), out,
+                        (size_t)(record_count * layout->record_bytes));
     if (rc)
         return rc;
     stele_fence_acquire();
@@ -259,7 +296,8 @@ static inline int look_live(struct stele *store, const struct stele_reading *rea
 }
 
 /* One look while nobody writes, at one record; STELE_END if somebody began to. */
-static inline int look_detached(struct stele *store, const struct stele_reading *reading, uint64_t index, void *out)
+static inline int look_detached(struct stele *store, const struct stele_reading *reading, struct stretch *stretch,
+                                uint64_t index, void *out)
 {
     if (!stele_reader_is_current(store, reading))
         return STELE_END;
@@ -269,30 +307,30 @@ static inline int look_detached(struct stele *store, const struct stele_reading 
     bool is_in_ring = reading->overlay.records.count && stele_runs_find(&reading->overlay.records, index, &place);
     const size_t byte_count = (size_t)store->fixed.record_bytes;
     int rc = is_in_ring ? stele_os_read(&store->file, store->fixed.journal_offset + place, out, byte_count)
-                   : copy_bytes(store, stele_record_offset(&store->fixed, index), out, byte_count);
+                   : copy_bytes(store, stretch, stele_record_offset(&store->fixed, index), out, byte_count);
     return stele_reader_is_current(store, reading) ? rc : STELE_END;
 }
 
-static inline int look(struct stele *store, const struct stele_reading *reading, uint64_t index,
-                       uint64_t record_count, void *out)
+static inline int look(struct stele *store, const struct stele_reading *reading, struct stretch *stretch,
+                       uint64_t index, uint64_t record_count, void *out)
 {
     if (!reading || !reading->is_detached)
-        return look_live(store, reading, index, record_count, out);
+        return look_live(store, reading, stretch, index, record_count, out);
     int rc = STELE_OK;
     for (uint64_t i = 0; i < record_count && !rc; i++)
-        rc = look_detached(store, reading, index + i, (uint8_t *)out + i * store->fixed.record_bytes);
+        rc = look_detached(store, reading, stretch, index + i, (uint8_t *)out + i * store->fixed.record_bytes);
     return rc;
 }
 
 /* Look again and again, within the deadlines, and in the mode of the moment. */
-static int look_again(struct stele *store, uint64_t index, uint64_t record_count, void *out)
+static int look_again(struct stele *store, struct stretch *stretch, uint64_t index, uint64_t record_count, void *out)
 {
     struct wait wait = { .spins = 0 };
     for (;;) {
         const struct stele_reading *reading;
         int rc = stele_reader_current(store, &reading);
         if (!rc)
-            rc = look(store, reading, index, record_count, out);
+            rc = look(store, reading, stretch, index, record_count, out);
         if (rc != STELE_END)
             return rc;
         rc = wait_for_writer(store, &wait, index);
@@ -303,26 +341,27 @@ static int look_again(struct stele *store, uint64_t index, uint64_t record_count
 
 int stele_reader_copy(struct stele *store, uint64_t index, void *out)
 {
-    int rc = look(store, reading_of(store), index, 1, out);
-    return rc == STELE_END ? look_again(store, index, 1, out) : rc;
+    int rc = look(store, reading_of(store), NULL, index, 1, out);
+    return rc == STELE_END ? look_again(store, NULL, index, 1, out) : rc;
 }
 
 int stele_reader_copy_range(struct stele *store, uint64_t first_index, uint64_t record_count, void *out)
 {
     const struct stele_layout *layout = &store->fixed;
+    struct stretch stretch = { .whole_end = stele_record_offset(layout, first_index + record_count) };
     uint8_t *at = out;
-    for (uint64_t done = 0; done < record_count;) {
+    int rc = STELE_OK;
+    for (uint64_t done = 0; done < record_count && !rc;) {
         /* As many as share the stripe. */
         uint64_t index = first_index + done;
         uint64_t block_end = stele_block_first(layout, stele_block_of(layout, index) + 1);
         uint64_t n = stele_min(block_end - index, record_count - done);
-        int rc = look(store, reading_of(store), index, n, at);
+        rc = look(store, reading_of(store), &stretch, index, n, at);
         if (rc == STELE_END)
-            rc = look_again(store, index, n, at);
-        if (rc)
-            return rc;
+            rc = look_again(store, &stretch, index, n, at);
         done += n;
         at += n * layout->record_bytes;
     }
-    return STELE_OK;
+    stele_window_unpin(&stretch.pin);
+    return rc;
 }

@@ -86,12 +86,16 @@ void stele_windows_done(struct stele_windows *windows); /* unmaps; safe twice, a
 /* Unmap all: nobody else uses @windows now, and nothing is pinned. They are mapped again when needed. */
 void stele_windows_drop(struct stele_windows *windows);
 
-/* Whether the stretch can be pinned: it ends inside the window that it starts in, or inside that one's overlap. */
-static inline bool stele_window_fits(const struct stele_windows *windows, uint64_t offset, uint64_t byte_count)
+/* How many bytes from @offset can be pinned at once: to the end of its window and that one's overlap. */
+static inline uint64_t stele_window_reach(const struct stele_windows *windows, uint64_t offset)
 {
     uint64_t within = (offset - windows->first_offset) & (windows->window_bytes - 1);
 
-    return byte_count <= windows->window_bytes + windows->overlap_bytes - within;
+    return windows->window_bytes + windows->overlap_bytes - within;
+}
+static inline bool stele_window_fits(const struct stele_windows *windows, uint64_t offset, uint64_t byte_count)
+{
+    return byte_count <= stele_window_reach(windows, offset);
 }
 
 /* The slow path of stele_window_pin: map what is not mapped yet, or count the pin. */

@@ -78,9 +78,10 @@ class Examples(SteleCase):
         self.assertFalse(os.path.exists(self.path("members.stele")))
 
     def test_figures_print_each_row(self):
-        out = self.runs("figures", "--dir", self.folder, "--bytes", "2M", "--gets", "1000", "--sets", "3")
+        out = self.runs("figures", "--dir", self.folder, "--bytes", "2M", "--gets", "1000", "--sets", "3",
+                        "--scan", "4M")
         for row in ("bulk load, 512", "random get, 512", "durable set, 512", "bulk load, 16", "random get, 16",
-                    "durable set, 16", "read-only open"):
+                    "durable set, 16", "read-only open", "scan with 64 MiB"):
             self.assertRegex(out, "(?m)^  %s.* [0-9]+\\.[0-9]" % row)
         self.assertEqual(os.listdir(self.folder), [])
 

@@ -1,13 +1,15 @@
 /*
  * The first figures: stele against the bare thing, one after the other in one run. Prints, asserts nothing.
  *
- *   figures [--dir DIR] [--bytes SIZE] [--gets N] [--sets N]
+ *   figures [--dir DIR] [--bytes SIZE] [--gets N] [--sets N] [--scan SIZE]
  *
  * Each row gives the median of several rounds for stele and for the bare way, and their ratio:
  *   random get      stele_get against a memcpy of the record out of a mapped file; indexes drawn beforehand
  *   bulk load       one stele_append into a new store against write(2) of the same bytes and one fdatasync
  *   durable set     stele_set against pwritev2 of 4 KiB with RWF_DSYNC into a file that was written before
  *   open            a read-only open, one get and close of a sparse store of 16 GB
+ *   scan            all records of a store by a cursor with 64 MiB mapped at most against one without a limit; turn by
+ *                   turn, each by a handle of its own, out of the cache as far as memory holds it
  */
 #include <stele.h>
 
@@ -26,7 +28,7 @@
 
 struct settings {
     const char *directory;
-    uint64_t bytes, get_count, set_count;
+    uint64_t bytes, get_count, set_count, scan_bytes;
 };
 
 static void fail(const char *what)
@@ -286,6 +288,66 @@ static void open_row(const struct settings *settings)
     unlink(path);
 }
 
+/* ---- scan ---- */
+
+static double scan(const char *path, uint64_t max_mapped_bytes, uint64_t count)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele *store;
+    struct stele_cursor *cursor;
+    const void *records;
+    uint64_t seen = 0, sum = 0;
+    size_t n;
+    options.max_mapped_bytes = max_mapped_bytes;
+    double from = now_s();
+    if (stele_open(path, &options, &store) || stele_cursor_open(store, 0, UINT64_MAX, &cursor))
+        fail("open for a scan");
+    while (stele_cursor_next(cursor, &records, &n) == STELE_OK) {
+        sum += *(const uint8_t *)records;
+        seen += n;
+    }
+    stele_cursor_close(cursor);
+    if (seen != count || stele_close(store))
+        fail("scan");
+    sink += sum;
+    return now_s() - from;
+}
+
+static void scan_row(const struct settings *settings, const uint8_t *data)
+{
+    enum { RECORD_BYTES = 512 };
+    char path[4096], what[64];
+    struct stele_schema *schema = schema_of(RECORD_BYTES);
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele *store;
+    double small_s[ROUNDS], free_s[ROUNDS];
+    uint64_t count = 0, piece = settings->bytes / RECORD_BYTES;
+    path_of(settings, "figures-scan.stele", path, sizeof(path));
+    unlink(path);
+    options.schema = schema;
+    options.capacity_records = settings->scan_bytes / RECORD_BYTES;
+    if (stele_create(path, &options, &store))
+        fail("create a store to scan");
+    for (; count < options.capacity_records; count += piece) {
+        if (piece > options.capacity_records - count)
+            piece = options.capacity_records - count;
+        if (stele_append(store, data, (size_t)piece, NULL))
+            fail("fill a store to scan");
+    }
+    if (stele_close(store))
+        fail("close");
+    (void)scan(path, 0, count);
+    for (int round = 0; round < ROUNDS; round++) {
+        small_s[round] = scan(path, UINT64_C(64) << 20, count);
+        free_s[round] = scan(path, 0, count);
+    }
+    snprintf(what, sizeof(what), "scan with 64 MiB, without limit");
+    row(what, "ms/GiB", median(small_s, ROUNDS) * 1e3 * 1073741824.0 / (double)settings->scan_bytes,
+        median(free_s, ROUNDS) * 1e3 * 1073741824.0 / (double)settings->scan_bytes);
+    stele_schema_free(schema);
+    unlink(path);
+}
+
 static void rows_of(const struct settings *settings, uint64_t record_bytes, const uint8_t *data)
 {
     char store_path[4096], bare_path[4096], what[64];
@@ -320,7 +382,7 @@ static uint64_t size_of(const char *text)
 int main(int argc, char **argv)
 {
     struct settings settings = { .directory = ".", .bytes = UINT64_C(1) << 30, .get_count = 4000000,
-                                 .set_count = 1000 };
+                                 .set_count = 1000, .scan_bytes = UINT64_C(4) << 30 };
     for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (value && strcmp(argv[i], "--dir") == 0) {
@@ -331,12 +393,14 @@ int main(int argc, char **argv)
             settings.get_count = size_of(value);
         } else if (value && strcmp(argv[i], "--sets") == 0) {
             settings.set_count = size_of(value);
+        } else if (value && strcmp(argv[i], "--scan") == 0) {
+            settings.scan_bytes = size_of(value) & ~UINT64_C(1048575);
         } else {
-            fprintf(stderr, "usage: figures [--dir DIR] [--bytes SIZE] [--gets N] [--sets N]\n");
+            fprintf(stderr, "usage: figures [--dir DIR] [--bytes SIZE] [--gets N] [--sets N] [--scan SIZE]\n");
             return 2;
         }
     }
-    if (settings.bytes == 0 || settings.get_count == 0 || settings.set_count == 0) {
+    if (settings.bytes == 0 || settings.get_count == 0 || settings.set_count == 0 || settings.scan_bytes == 0) {
         fprintf(stderr, "figures: sizes and counts must not be zero; at least 1M bytes\n");
         return 2;
     }
@@ -354,6 +418,7 @@ int main(int argc, char **argv)
     rows_of(&settings, 512, data);
     rows_of(&settings, 16, data);
     open_row(&settings);
+    scan_row(&settings, data);
     free(data);
     return 0;
 }
