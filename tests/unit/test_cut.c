@@ -157,7 +157,7 @@ static int call_outcome(void) { return stele_outcome(store, 1); }
 static int refused(int rc)
 {
     REQUIRE(rc < 0 || !is_cut);
-    has_written = has_written || rc >= 0;
+    has_written = has_written || rc >= 0 || rc == STELE_E_UNKNOWN;
     return rc;
 }
 
