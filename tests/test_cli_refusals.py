@@ -6,9 +6,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
-from steletool import IS_WINDOWS, STELE, STELE_PATH, SteleCase, holder, not_on_windows
+from steletool import IS_WINDOWS, STELE, STELE_PATH, WAIT_S_MAX, SteleCase, holder, not_on_windows
 
 PLAIN = "struct S { int32_t number; char name[28]; };"
 IS_ROOT = os.geteuid() == 0
@@ -164,6 +165,21 @@ class Refusals(SteleCase):
         held.communicate()
         self.assertEqual(waiting.communicate()[0], b"1\n")
         self.assertEqual(waiting.returncode, 0)
+
+    def test_a_second_ctrl_c_ends_a_wait_that_the_first_did_not_end(self):
+        path = self.create("a", PLAIN)
+        held = holder("hold", path)
+        self.addCleanup(held.communicate)
+        self.assertEqual(held.stdout.readline(), "held\n")
+        with subprocess.Popen([*STELE, "append", path, "number=3", "--wait", "100000000"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as waiting:
+            for _ in range(2):
+                time.sleep(0.5)
+                waiting.send_signal(signal.SIGINT)
+            self.assertEqual(waiting.communicate(timeout=WAIT_S_MAX)[0], b"")
+        self.assertIn(waiting.returncode, (130, -signal.SIGINT))
+        held.communicate()
+        self.assertEqual(self.ends(0, "append", path, "number=3").out, "0\n")
 
     def test_a_record_that_a_writer_does_not_finish_is_waited_for_and_then_told(self):
         path = self.create("a", PLAIN)
