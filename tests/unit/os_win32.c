@@ -389,7 +389,13 @@ struct child child_start(void (*work)(void *context), void *context)
              (unsigned long long)(uintptr_t)work, (unsigned long long)(uintptr_t)context,
              (unsigned long long)(uintptr_t)to[0], (unsigned long long)(uintptr_t)from[1]);
     fflush(NULL);
-    REQUIRE(CreateProcessA(program, line, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &process));
+    for (unsigned tries = 0; !CreateProcessA(program, line, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &process);
+         tries++) {
+        /* Wine fails now and then where processes come and go by the hundred. */
+        fprintf(stderr, "no child: system code %lu\n", GetLastError());
+        REQUIRE(tries < 10);
+        Sleep(100);
+    }
     CloseHandle(process.hThread);
     CloseHandle(to[0]);
     CloseHandle(from[1]);
