@@ -216,7 +216,8 @@ static int check_field(const struct stele_schema *file, const struct stele_schem
     }
     if (here->offset != there->offset)
         return stele_fail(STELE_E_SCHEMA,
-                          "field `%s`: program has offset %" PRIu64 ", file has offset %" PRIu64 PACKED_HINT, here->name, there->offset, here->offset);
+                          "field `%s`: program has offset %" PRIu64 ", file has offset %" PRIu64 PACKED_HINT,
+                          here->name, there->offset, here->offset);
     return STELE_OK;
 }
 
