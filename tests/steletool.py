@@ -41,7 +41,7 @@ program = HERE.program
 def peers():
     """Builds for other systems, from STELE_PEERS: words NAME=STELE or NAME=STELE:WRAPPER."""
     found = []
-    for word in os.environ.get("STELE_PEERS", "").split():
+    for word in shlex.split(os.environ.get("STELE_PEERS", "")):
         name, _, rest = word.partition("=")
         path, _, wrapper = rest.partition(":")
         found.append(Build(name, os.path.dirname(os.path.dirname(path)), path, wrapper))

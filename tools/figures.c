@@ -293,8 +293,8 @@ static void open_row(const struct settings *settings)
 static double scan(const char *path, uint64_t max_mapped_bytes, uint64_t count)
 {
     struct stele_options options = STELE_OPTIONS_INIT;
-    struct stele *store;
-    struct stele_cursor *cursor;
+    struct stele *store = NULL;
+    struct stele_cursor *cursor = NULL;
     const void *records;
     uint64_t seen = 0, sum = 0;
     size_t n;

@@ -10,6 +10,7 @@ or table are thrown away.
 import concurrent.futures
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -32,31 +33,36 @@ MEMCHECK = ("valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak
 
 
 def variant(name, compiler, options, suites="", without=(), scale="10", patience=3, target="", cross=(), wrap="",
-            folder=""):
-    """Without suites it is compiled and linked only; a target is one of tools/libraries."""
+            folder="", meets=False):
+    """Without suites it is compiled and linked only; a target is one of tools/libraries; meets: see PEERS."""
     return types.SimpleNamespace(name=name, compiler=compiler, options=options, suites=suites, without=without,
                                  scale=scale, patience=patience, target=target, cross=cross, wrap=wrap,
-                                 folder=folder or name)
+                                 folder=folder or name, meets=meets)
 
+
+# Stores that move between systems are shown where there is another build to meet.
+ALONE = ["script/platforms"]
 
 VARIANTS = [
     variant("native", "gcc", RELEASE + ["-Ddebug=true"], "unit,script,once", scale="", patience=1),
+    variant("linux32", "gcc", RELEASE, "unit,script", target="linux32", cross=["linux32"], meets=True),
+    variant("win64", "x86_64-w64-mingw32-gcc", RELEASE, "unit,script", target="win64", cross=["x86_64-w64-mingw32"],
+            meets=True),
+    variant("clang", "clang", RELEASE, "unit,script", meets=True),
     variant("memcheck", "gcc", RELEASE + ["-Ddebug=true"], "unit", scale="5", patience=10, wrap=MEMCHECK,
             folder="native"),
-    variant("clang-san", "clang", SANITIZED + CLANG + ["-Db_sanitize=address,undefined"], "unit,script"),
+    variant("torture", "gcc", RELEASE + ["-Dwindow_torture=true"], "unit,script", without=ALONE),
+    variant("clang-san", "clang", SANITIZED + CLANG + ["-Db_sanitize=address,undefined"], "unit,script",
+            without=ALONE),
     variant("gcc-san", "gcc", SANITIZED + ["-Db_sanitize=address,undefined"], "unit"),
     # it runs handlers of signals in its own way, so it cannot tell who gets which
     variant("clang-tsan", "clang", SANITIZED + CLANG + ["-Db_sanitize=thread"], "unit", without=["unit/guard"]),
-    variant("clang", "clang", RELEASE, "unit,script"),
-    variant("torture", "gcc", RELEASE + ["-Dwindow_torture=true"], "unit,script"),
-    variant("linux32", "gcc", RELEASE, "unit,script", target="linux32", cross=["linux32"]),
     variant("linux32-clang", "clang", RELEASE, target="linux32", cross=["linux32", "linux32-clang"]),
-    variant("win64", "x86_64-w64-mingw32-gcc", RELEASE, "unit,script", target="win64", cross=["x86_64-w64-mingw32"]),
     variant("win32", "i686-w64-mingw32-gcc", RELEASE, target="win32", cross=["i686-w64-mingw32"]),
 ]
-WAITING = {"clang-tsan", "clang", "torture", "linux32", "linux32-clang", "win64", "win32"}
+WAITING = {"linux32", "win64", "clang", "torture", "clang-tsan", "linux32-clang", "win32"}
 QUICK = ["native"]
-PEERS = {"native": "linux64", "linux32": "linux32"}  # whose stores builds for other systems meet
+PEERS = {"native": "linux64", "linux32": "linux32"}  # builds whose stores others meet, and what they are called
 LOG_LINES_MAX = 80  # shown of what failed
 
 
@@ -162,13 +168,13 @@ class Matrix:
                 build=os.path.join(self.build, way.folder), variant=way.name, suites=way.suites, name=[],
                 without=way.without, wrap=way.wrap, patience=way.patience, scale=way.scale))
             runner.prefix = self.wine.folder if self.wine else None
-            runner.peers = " ".join(self.peers) if way.target else ""
+            runner.peers = " ".join(self.peers) if way.meets else ""
             self.runners.append(runner)
             runner.submit(pool)
             outcome["runner"] = runner
         if not failure and way.name in PEERS:
             stele = os.path.join(self.build, way.folder, "cli", "stele")
-            self.peers.append("%s=%s" % (PEERS[way.name], stele))
+            self.peers.append(shlex.quote("%s=%s" % (PEERS[way.name], stele)))
         return outcome
 
     def stop(self):
@@ -210,7 +216,12 @@ def main():
     sanitizer_options()
     jobs = int(os.environ.get("STELE_JOBS") or os.cpu_count() or 1)
     began = time.monotonic()
-    matrix = Matrix([way for way in VARIANTS if way.name in words], build, jobs)
+    ways = [way for way in VARIANTS if way.name in words]
+    if ways[0].name != "native" and any(way.meets for way in ways):
+        native = types.SimpleNamespace(**vars(VARIANTS[0]))
+        native.suites = ""
+        ways.insert(0, native)
+    matrix = Matrix(ways, build, jobs)
     try:
         outcomes = matrix.run()
     except Exception as error:  # what breaks here has failed as a test has
