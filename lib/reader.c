@@ -211,6 +211,8 @@ static int wait_for_writer(struct stele *store, struct wait *wait, uint64_t inde
     int rc = stele_os_is_writer_held(&store->file, &is_writing);
     if (rc)
         return rc;
+    /* The probe sees other handles only; this one's own writer is another thread, which lives as long as this one. */
+    is_writing = is_writing || __atomic_load_n(&store->is_turn_taken, __ATOMIC_ACQUIRE);
     /* Twice, with a look at the record in between: a writer that merely finished is not a dead one. */
     bool is_dead = !is_writing && wait->is_free;
     wait->is_free = !is_writing;

@@ -123,13 +123,69 @@ static int check_replaceable(const char *path, const struct stele_options *optio
     return rc;
 }
 
+/* What the new file is to take the place of; both empty: of nothing. */
+struct replaced {
+    struct stele *old;            /* a store, with the turn */
+    struct stele_os_file damaged; /* one that cannot be opened, with its locks */
+};
+
+static void replaced_done(struct replaced *replaced)
+{
+    struct stele_error kept;
+    stele_error_keep(&kept);
+    if (replaced->old) {
+        stele_turn_give(replaced->old);
+        stele_handle_free(replaced->old);
+    }
+    stele_os_close(&replaced->damaged);
+    *replaced = (struct replaced){ .old = NULL };
+    stele_error_restore(&kept);
+}
+
+/* Whether what was found has lost its name since: what has the name now is another file, which was not looked at. */
+static int has_lost_name(const struct replaced *replaced, bool *out_is_lost)
+{
+    const struct stele_os_file *file = replaced->old ? &replaced->old->file : &replaced->damaged;
+    struct stele_os_stat stat = { .links = 1 };
+    int rc = file->is_open ? stele_os_stat(file, &stat) : STELE_OK;
+    *out_is_lost = stat.links == 0;
+    return rc;
+}
+
+/*
+ * Give @draft its name: in place of what was found there, or where nothing was. Whatever came to be there since, while
+ * the new file was made, is looked at in its turn: nothing is replaced that was not locked.
+ */
+static int publish(struct stele_os_draft *draft, const char *path, const struct stele_options *options,
+                   struct replaced *replaced, struct stele *store)
+{
+    bool is_forced = options->flags & STELE_FORCE;
+    int rc = STELE_E_EXISTS;
+    for (unsigned i = 0; i < RACES_MAX && rc == STELE_E_EXISTS; i++) {
+        bool is_lost = i > 0;
+        rc = is_lost ? STELE_OK : has_lost_name(replaced, &is_lost);
+        if (!rc && is_lost) {
+            replaced_done(replaced);
+            rc = check_replaceable(path, options, &replaced->old, &replaced->damaged);
+        }
+        if (rc)
+            return rc;
+        if (replaced->old)
+            return stele_handle_replace(replaced->old, draft, store->superblock.slot.file_id, &store->file);
+        rc = stele_os_draft_publish(draft, replaced->damaged.is_open, &store->file);
+        if (!is_forced || replaced->damaged.is_open)
+            return rc;
+    }
+    return rc;
+}
+
 int stele_create(const char *path, const struct stele_options *options, struct stele **out)
 {
     struct stele_options read;
     struct stele_layout layout;
     struct stele_os_draft draft = { .target = NULL };
-    struct stele_os_file damaged = { .is_open = false };
-    struct stele *store = NULL, *old = NULL;
+    struct replaced replaced = { .old = NULL };
+    struct stele *store = NULL;
     if (!path || !out)
         return stele_fail(STELE_E_USAGE, "stele_create: path and out must not be NULL");
     int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE | STELE_FORCE, &read);
@@ -141,15 +197,15 @@ int stele_create(const char *path, const struct stele_options *options, struct s
     if (rc)
         return rc;
     read.mode = STELE_READ_WRITE;
-    rc = read.flags & STELE_FORCE ? check_replaceable(path, &read, &old, &damaged) : stele_os_check_free(path);
+    rc = read.flags & STELE_FORCE ? check_replaceable(path, &read, &replaced.old, &replaced.damaged)
+                                 : stele_os_check_free(path);
     if (!rc)
         rc = stele_os_draft_open(path, read.permissions, &draft);
     if (!rc)
         rc = create_in(&draft, path, &read, &layout, &store);
     if (!rc) {
         memset(&store->file, 0, sizeof(store->file));
-        rc = old ? stele_handle_replace(old, &draft, store->superblock.slot.file_id, &store->file)
-                 : stele_os_draft_publish(&draft, read.flags & STELE_FORCE, &store->file);
+        rc = publish(&draft, path, &read, &replaced, store);
         if (rc)
             stele_handle_free(store);
     }
@@ -157,13 +213,9 @@ int stele_create(const char *path, const struct stele_options *options, struct s
         stele_os_unlock_writer(&store->file);
     if (!rc)
         *out = store;
+    replaced_done(&replaced);
     struct stele_error kept;
     stele_error_keep(&kept);
-    if (old) {
-        stele_turn_give(old);
-        stele_handle_free(old);
-    }
-    stele_os_close(&damaged);
     stele_os_draft_discard(&draft);
     stele_error_restore(&kept);
     return rc;

@@ -23,7 +23,7 @@ static int take_thread_turn(struct stele *store, uint64_t deadline_us)
             rc = busy(store, "another thread, or an open transaction of this one,");
     }
     if (!rc)
-        store->is_turn_taken = true;
+        __atomic_store_n(&store->is_turn_taken, true, __ATOMIC_RELEASE);
     stele_os_mutex_unlock(&store->mutex);
     return rc;
 }
@@ -31,7 +31,7 @@ static int take_thread_turn(struct stele *store, uint64_t deadline_us)
 static void give_thread_turn(struct stele *store)
 {
     stele_os_mutex_lock(&store->mutex);
-    store->is_turn_taken = false;
+    __atomic_store_n(&store->is_turn_taken, false, __ATOMIC_RELEASE);
     stele_os_condition_broadcast(&store->turn_over);
     stele_os_mutex_unlock(&store->mutex);
 }

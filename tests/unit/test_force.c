@@ -2,7 +2,7 @@
  * Force and refusal: what fails changes nothing, nobody replaces or recovers what others use or nobody asked for, and
  * the next one to come is not misled by one who failed.
  *
- * Two functions of os.h are wrapped, to count and to look in between.
+ * Functions of os.h are wrapped, to count, to look in between, and to come in between.
  */
 #include "journal.h"
 #include "scratch.h"
@@ -31,6 +31,18 @@ WRAPPED(void, stele_os_unlock_writer, const struct stele_os_file *file)
         return;
     REQUIRE(stele_os_is_present_held(looking, &is_held) == STELE_OK);
     was_present = was_present || is_held;
+}
+
+static void (*before_publish)(void); /* what somebody does just then, once */
+
+WRAPPED(int, stele_os_draft_publish, struct stele_os_draft *draft, bool is_replacing, struct stele_os_file *out_file)
+{
+    void (*act)(void) = before_publish;
+
+    before_publish = NULL;
+    if (act)
+        act();
+    return REAL(stele_os_draft_publish)(draft, is_replacing, out_file);
 }
 
 /* ---- stores with a lost entry ---- */
@@ -269,6 +281,58 @@ static void numbers_that_a_dead_writer_may_have_given_out_are_absent(void **stat
     }
 }
 
+/* ---- what comes to be there while a new file is made ---- */
+
+static struct stele *come_between;
+
+static void a_writer_comes(void)
+{
+    uint8_t record[RECORD_BYTES] = { 7 };
+
+    come_between = create_store(RECORD_BYTES, COUNT, RING_BYTES, 0);
+    REQUIRE(come_between && stele_append(come_between, record, 1, NULL) == STELE_OK);
+}
+
+static void a_writer_comes_and_goes(void)
+{
+    a_writer_comes();
+    REQUIRE(stele_close(come_between) == STELE_OK);
+}
+
+static void another_file_comes(void)
+{
+    poke(scratch_path, 0, "thesis", 6);
+}
+
+static void force_replaces_nothing_that_came_after_it_looked_and_is_in_use_or_no_store(void **state)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele *store = NULL;
+    char text[6];
+
+    options.schema = schema_of_bytes(RECORD_BYTES);
+    options.flags = STELE_FORCE;
+    options.lock_wait_ms = 100;
+    before_publish = a_writer_comes;
+    assert_code(stele_create(scratch_path, &options, &store), STELE_E_BUSY);
+    assert_u64(stele_count(come_between), 1);
+    assert_ok(stele_close(come_between));
+
+    /* What nobody uses goes, as if it had been there from the start. */
+    assert_int_equal(remove(scratch_path), 0);
+    before_publish = a_writer_comes_and_goes;
+    assert_ok(stele_create(scratch_path, &options, &store));
+    assert_u64(stele_count(store), 0);
+    assert_ok(stele_close(store));
+
+    assert_int_equal(remove(scratch_path), 0);
+    before_publish = another_file_comes;
+    assert_code(stele_create(scratch_path, &options, &store), STELE_E_FORMAT);
+    peek(scratch_path, 0, text, sizeof(text));
+    assert_memory_equal(text, "thesis", sizeof(text));
+    stele_schema_free((struct stele_schema *)(uintptr_t)options.schema);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +343,7 @@ int main(void)
         IN_SCRATCH(a_report_that_cannot_be_given_is_refused_before_anything_is_done),
         IN_SCRATCH(a_link_to_nowhere_is_not_tried_for_ever),
         IN_SCRATCH(numbers_that_a_dead_writer_may_have_given_out_are_absent),
+        IN_SCRATCH(force_replaces_nothing_that_came_after_it_looked_and_is_in_use_or_no_store),
     };
 
     return cmocka_run_group_tests_name("force", tests, NULL, NULL);

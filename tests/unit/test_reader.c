@@ -6,6 +6,8 @@
 #include "scratch.h"
 #include "wrap.h"
 
+#include <pthread.h>
+
 enum { RECORD_BYTES = 16, COUNT = 1000, CHANGED = 5, HOUR_MS = 3600 * 1000 };
 
 static uint8_t expected[(COUNT + 30) * RECORD_BYTES];
@@ -25,6 +27,17 @@ WRAPPED(int, stele_os_read, const struct stele_os_file *file, uint64_t offset, v
         memset((uint8_t *)out + 512, torn_reads, 512);
     }
     return rc;
+}
+
+/* ---- a writer that is slow ---- */
+
+static uint64_t store_us; /* what each store takes longer; atomic */
+
+WRAPPED(int, stele_os_store, const struct stele_os_file *file, uint64_t offset, const void *bytes, size_t byte_count,
+        void *view)
+{
+    stele_os_sleep_us(stele_load(&store_us));
+    return REAL(stele_os_store)(file, offset, bytes, byte_count, view);
 }
 
 /* ---- the store ---- */
@@ -581,6 +594,45 @@ static void an_outcome_that_no_writer_has_decided_is_busy_and_who_may_write_deci
     assert_ok(stele_close(store));
 }
 
+/* ---- threads of one handle ---- */
+
+static uint64_t is_over; /* atomic */
+
+static void *get_until_it_is_over(void *context)
+{
+    static uint8_t record[RECORD_BYTES];
+    int rc = STELE_OK;
+
+    while (!rc && !stele_load_acquire(&is_over)) {
+        rc = stele_get(context, CHANGED, record);
+        stele_os_sleep_us(100);
+    }
+    return (void *)(intptr_t)rc;
+}
+
+static void threads_of_the_handle_that_writes_wait_for_its_slow_writer(void **state)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele *store;
+    pthread_t reader;
+    void *code;
+
+    assert_ok(stele_close(store_of_all()));
+    options.mode = STELE_READ_WRITE;
+    options.read_wait_ms = 60000;
+    assert_ok(stele_open(scratch_path, &options, &store));
+    stele_store_release(&is_over, 0);
+    assert_int_equal(pthread_create(&reader, NULL, get_until_it_is_over, store), 0);
+    stele_store(&store_us, 60000); /* far longer than a dead writer is waited for */
+    for (unsigned i = 0; i < 4; i++)
+        assert_ok(stele_set(store, CHANGED, changed));
+    stele_store(&store_us, 0);
+    stele_store_release(&is_over, 1);
+    assert_int_equal(pthread_join(reader, &code), 0);
+    assert_int_equal((intptr_t)code, STELE_OK);
+    assert_ok(stele_close(store));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -597,6 +649,7 @@ int main(void)
         IN_SCRATCH(the_outcome_of_a_commit_after_a_reader_was_opened_is_known_to_it),
         IN_SCRATCH(an_outcome_that_no_writer_has_decided_is_busy_and_who_may_write_decides_it),
         IN_FAST_SCRATCH(a_reader_does_not_grow_by_the_writers_that_come_and_go),
+        IN_FAST_SCRATCH(threads_of_the_handle_that_writes_wait_for_its_slow_writer),
     };
 
     return cmocka_run_group_tests_name("reader", tests, NULL, NULL);
