@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define BATCH_BYTES (UINT64_C(256) << 10)
+#define CUTS_MAX 100u /* of the store during one batch */
 #define AHEAD_BYTES (UINT64_C(1) << 20) /* asked for in steps: read-ahead by the system would make large folios */
 
 struct stele_cursor {
@@ -63,15 +64,11 @@ static void ask_ahead(struct stele_cursor *cursor, uint64_t end)
     }
 }
 
-int stele_cursor_next(struct stele_cursor *cursor, const void **out_records, size_t *out_count)
+/* Copy the next batch, of *@out_count records; STELE_E_RANGE if they were cut off meanwhile. */
+static int copy_batch(struct stele_cursor *cursor, uint64_t *out_count)
 {
-    if (!cursor || !out_records || !out_count)
-        return stele_fail(STELE_E_USAGE, "stele_cursor_next: cursor, out_records and out_count must not be NULL");
-    int rc = stele_handle_check(cursor->store);
-    if (rc)
-        return rc;
     const struct stele_reading *reading;
-    rc = stele_reader_current(cursor->store, &reading);
+    int rc = stele_reader_current(cursor->store, &reading);
     if (rc)
         return rc;
     uint64_t end = stele_min(cursor->end, stele_reader_count(cursor->store, reading));
@@ -80,8 +77,22 @@ int stele_cursor_next(struct stele_cursor *cursor, const void **out_records, siz
     ask_ahead(cursor, end);
     /* Up to a multiple of the batch, so that the following ones begin with a block. */
     uint64_t batch_end = (cursor->next / cursor->batch_records + 1) * cursor->batch_records;
-    uint64_t n = stele_min(batch_end, end) - cursor->next;
-    rc = stele_reader_copy_range(cursor->store, cursor->next, n, cursor->batch);
+    *out_count = stele_min(batch_end, end) - cursor->next;
+    return stele_reader_copy_range(cursor->store, cursor->next, *out_count, cursor->batch);
+}
+
+int stele_cursor_next(struct stele_cursor *cursor, const void **out_records, size_t *out_count)
+{
+    if (!cursor || !out_records || !out_count)
+        return stele_fail(STELE_E_USAGE, "stele_cursor_next: cursor, out_records and out_count must not be NULL");
+    int rc = stele_handle_check(cursor->store);
+    if (rc)
+        return rc;
+    uint64_t n = 0;
+    rc = copy_batch(cursor, &n);
+    /* The scan ends where the records end by now. */
+    for (unsigned i = 0; i < CUTS_MAX && rc == STELE_E_RANGE; i++)
+        rc = copy_batch(cursor, &n);
     if (rc)
         return rc;
     cursor->next += n;

@@ -1,9 +1,10 @@
 /*
  * Drafts: files that get their name when they are complete.
  *
- * No file is without a name here. A draft has a random one beside its target, and is marked for deletion from the
- * start: the system removes it when the last handle is closed, so a kill leaves nothing behind. The mark is taken off
- * just before the draft is renamed. Mark and name are changed through the journal handle, which alone has the right
+ * No file is without a name here. A draft has a random one beside its target, and is marked for deletion as soon as
+ * all its handles are open, since a file that is marked opens no more: the system removes it when the last one is
+ * closed. So only a kill within the moment before that leaves something, an empty file. The mark is taken off for a
+ * moment when the draft gets the access list of another file, and just before it is renamed. Mark and name are changed through the journal handle, which alone has the right
  * to delete, and which is opened again without it once the draft has its name.
  *
  * Who may use the new file is what the access list of its folder passes on, as is the custom here; the permissions
@@ -26,6 +27,7 @@
 #define NAME_TRIES_COUNT 100
 /* Of the target's name in a temporary one, so that the whole stays below the 255 units of a name. */
 #define NAME_BYTES_MAX 200
+#define NAME_UNITS_MAX 255u
 #define RENAME_TRIES_COUNT 8
 #define RENAME_REPLACE 1
 #define RENAME_POSIX 2
@@ -167,6 +169,19 @@ static bool mark_for_deletion(HANDLE handle, bool is_to_go)
     return SetFileInformationByHandle(handle, FileDispositionInfo, &disposition, sizeof(disposition));
 }
 
+/* Some systems find a name that is too long only when the draft is to get it, and call it something else. */
+static int check_name(const char *path, const wchar_t *wide)
+{
+    const wchar_t *name = wide + wcslen(wide);
+
+    while (name > wide && name[-1] != L'\\' && name[-1] != L'/')
+        name--;
+    return wcslen(name) <= NAME_UNITS_MAX
+               ? STELE_OK
+               : stele_fail(STELE_E_USAGE, "%s cannot be created: its name has more than %u characters; choose a "
+                            "shorter one", path, NAME_UNITS_MAX);
+}
+
 int stele_os_draft_open(const char *path, uint32_t permissions, struct stele_os_draft *out)
 {
     struct stele_os_draft draft = { .target = NULL };
@@ -179,6 +194,8 @@ int stele_os_draft_open(const char *path, uint32_t permissions, struct stele_os_
     /* What is wrong with the path is said of it, and not of the random name. */
     if (!rc)
         rc = stele_os_wide_path(path, &wide);
+    if (!rc)
+        rc = check_name(path, wide);
     if (!rc)
         rc = open_named(&draft, &handle);
     free(wide);

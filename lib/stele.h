@@ -180,7 +180,7 @@ struct stele_options {
     uint32_t permissions;        /* of a new file; 0600 if 0 */
     uint64_t capacity_records;   /* room to allocate at creation; 0: a little. Appends grow it */
     uint64_t journal_bytes;      /* ring size at creation and resize; 0: chosen from record size and capacity */
-    uint64_t max_mapped_bytes;   /* of the file at once, open views counted; 0: no limit, on 32 bit 512 MiB */
+    uint64_t max_mapped_bytes;   /* by this handle, views counted; 0: no limit, on 32 bit 512 MiB */
     uint32_t lock_wait_ms;       /* for the writer's turn; 0: 5000 */
     uint32_t read_wait_ms;       /* for a writer that is storing; 0: 5000 */
     uint32_t sync_interval_ms;   /* reserved: zero in this version */

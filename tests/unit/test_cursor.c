@@ -1,5 +1,19 @@
 /* Scans: every record once and in order, whatever the batch, and what they do while the store changes. */
 #include "scratch.h"
+#include "wrap.h"
+
+static struct stele *cutter; /* cuts the store to @cut_to records when the next batch is asked for ahead */
+static uint64_t cut_to;
+
+WRAPPED(void, stele_os_will_need, const struct stele_os_file *file, uint64_t offset, uint64_t byte_count)
+{
+    struct stele *store = cutter;
+
+    cutter = NULL;
+    if (store)
+        REQUIRE(stele_set_count(store, cut_to) == STELE_OK);
+    REAL(stele_os_will_need)(file, offset, byte_count);
+}
 
 static uint8_t *records;
 static size_t record_bytes;
@@ -181,6 +195,22 @@ static void a_scan_sees_what_a_dead_writer_left_in_the_journal(void **state)
     assert_ok(stele_close(store));
 }
 
+static void a_batch_that_is_cut_while_it_is_fetched_ends_the_scan_where_the_records_end(void **state)
+{
+    static const uint64_t counts[] = { 7, 0 };
+    struct stele *store = store_of(16, 1000), *other = open_store(STELE_READ_WRITE);
+
+    assert_store(other);
+    for (size_t i = 0; i < COUNT_OF(counts); i++) {
+        cut_to = counts[i];
+        cutter = other;
+        scan(store, 0, UINT64_MAX, cut_to);
+        assert_null(cutter);
+    }
+    assert_ok(stele_close(other));
+    assert_ok(stele_close(store));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +219,7 @@ int main(void)
         IN_STORE(an_open_end_goes_on_with_what_is_appended_and_stops_at_what_is_cut),
         IN_STORE(a_batch_is_a_copy_that_commits_do_not_change),
         IN_STORE(a_scan_sees_what_a_dead_writer_left_in_the_journal),
+        IN_STORE(a_batch_that_is_cut_while_it_is_fetched_ends_the_scan_where_the_records_end),
     };
 
     return cmocka_run_group_tests_name("cursor", tests, NULL, NULL);
