@@ -868,6 +868,10 @@ static void draft_says_why_it_cannot_be(void **state)
     assert_ok(stele_os_draft_open(name, 0600, &draft));
     assert_ok(stele_os_draft_publish(&draft, true, &file));
     stele_os_close(&file);
+    name[strlen(scratch_folder) + 256] = 'n';
+    name[strlen(scratch_folder) + 257] = '\0';
+    assert_code(stele_os_draft_open(name, 0600, &draft), STELE_E_USAGE);
+    assert_says("more than 255 characters");
 }
 
 /* Who may do what with a file, as text; the caller frees it by LocalFree. */
