@@ -986,7 +986,7 @@ static void wake_reaches_a_waiter_in_another_process(void **state)
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         /* The high half may change as it likes. */
-        __atomic_store_n(word + 1, 1, __ATOMIC_RELEASE);
+        stele_store_release(word + 1, 1);
         while ((uint32_t)stele_load(word) == 0)
             syscall(SYS_futex, word, FUTEX_WAIT, 0, NULL, NULL, 0);
         _exit(0);
