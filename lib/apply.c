@@ -6,6 +6,13 @@
 
 #define BATCH_BYTES (UINT64_C(64) << 10)
 
+/* Readers that wait for even stripes see that the writer goes on. */
+static void go_on(struct stele *store)
+{
+    uint64_t *progress = &store->live.words->progress.word;
+    stele_store(progress, stele_load(progress) + 1);
+}
+
 int stele_apply_records(struct stele *store, uint64_t index, const uint8_t *records, uint64_t record_count)
 {
     uint64_t at = 0, bytes = record_count * store->fixed.record_bytes;
@@ -17,16 +24,17 @@ int stele_apply_records(struct stele *store, uint64_t index, const uint8_t *reco
         if (rc)
             return rc;
         at += piece;
-        if (at % BATCH_BYTES == 0)
-            stele_store(&store->live.words->progress.word, stele_load(&store->live.words->progress.word) + 1);
+        go_on(store);
     }
     return STELE_OK;
 }
 
 int stele_apply_words(struct stele *store, uint64_t block, const uint64_t *words, uint64_t word_count)
 {
-    return stele_window_store(&store->stores, stele_word_offset(&store->superblock.layout, block), words,
-                              word_count * 8);
+    int rc = stele_window_store(&store->stores, stele_word_offset(&store->superblock.layout, block), words,
+                                word_count * 8);
+    go_on(store);
+    return rc;
 }
 
 int stele_apply_allocate(struct stele *store, uint64_t index, uint64_t record_count)

@@ -27,7 +27,7 @@ static int copy_words(struct stele *store, const struct stele_layout *old, const
     while (!rc && at < old->sums_bytes) {
         uint64_t piece = stele_min(COPY_BYTES, old->sums_bytes - at);
         rc = stele_handle_read(store, old->sums_offset + at, bytes, piece);
-        /* In a sparse store a hole stays a hole. */
+        /* In a sparse store a hole stays a hole: the zeros that are not holes have just been stored. */
         if (!rc && !(is_sparse && stele_is_zero(bytes, (size_t)piece)))
             rc = stele_window_store(&store->stores, next->sums_offset + at, bytes, piece);
         at += piece;

@@ -26,6 +26,12 @@ enum { CLOSED = 1 << 30, RETIRED = 1 << 29 };
 #define QUARANTINE_COUNT 256u
 #define QUARANTINE_BYTES_MAX (1u << 20) /* of one: large ones would use the addresses up */
 
+/* What was stored through a window that is gone. */
+struct owed {
+    uint64_t index;
+    uint64_t first, end; /* within the window */
+};
+
 struct stele_window_pool {
     struct stele_window **tables[STELE_WINDOW_TABLE_COUNT]; /* atomic, as in struct stele_windows */
     uint64_t budget_bytes;
@@ -35,7 +41,9 @@ struct stele_window_pool {
     /* under the mutex */
     uint64_t mapped_bytes; /* windows and views alone */
     struct stele_window *mapped, *spare;
-    struct stele_error lost; /* of a flush that failed when its window went; code 0: none */
+    struct owed *owed; /* ascending by index; each window once */
+    size_t owed_count, owed_room;
+    struct stele_error lost; /* of a flush that failed, until it is told; code 0: none */
     struct { void *map; size_t bytes; } quarantine[QUARANTINE_COUNT]; /* of a torture build: the last that went */
     uint32_t quarantine_next;
 };
@@ -81,15 +89,63 @@ static struct stele_window **entry_of(const struct stele_window_pool *pool, uint
     return table ? &table[index % STELE_WINDOW_TABLE_COUNT] : NULL;
 }
 
-static int flush(struct stele_window *window)
+static void flush_stretch(struct stele_window_pool *pool, const uint8_t *bytes, uint64_t byte_count)
 {
-    int rc = STELE_OK;
+    struct stele_error before;
 
+    stele_error_keep(&before);
+    if (stele_os_flush((void *)(uintptr_t)bytes, (size_t)byte_count) && !pool->lost.code)
+        stele_error_keep(&pool->lost);
+    stele_error_restore(&before);
+}
+
+static void flush(struct stele_window_pool *pool, struct stele_window *window)
+{
     if (window->dirty_first < window->dirty_end)
-        rc = stele_os_flush((void *)(uintptr_t)(window->bytes + window->dirty_first),
-                            (size_t)(window->dirty_end - window->dirty_first));
+        flush_stretch(pool, window->bytes + window->dirty_first, window->dirty_end - window->dirty_first);
     window->dirty_first = window->dirty_end = 0;
-    return rc;
+}
+
+/* The place of window @index in pool->owed, or where it would be. */
+static size_t owed_place(const struct stele_window_pool *pool, uint64_t index)
+{
+    size_t low = 0, high = pool->owed_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (pool->owed[middle].index < index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Remember what of @window is not flushed; false where there is no memory for that. */
+static bool owe(struct stele_window_pool *pool, const struct stele_window *window)
+{
+    size_t place = owed_place(pool, window->index);
+    struct owed *owed = pool->owed + place;
+
+    if (place < pool->owed_count && owed->index == window->index) {
+        owed->first = stele_min(owed->first, window->dirty_first);
+        owed->end = stele_max(owed->end, window->dirty_end);
+        return true;
+    }
+    if (pool->owed_count == pool->owed_room) {
+        size_t room = pool->owed_room ? pool->owed_room * 2 : 256;
+
+        owed = room <= SIZE_MAX / sizeof(*owed) ? realloc(pool->owed, room * sizeof(*owed)) : NULL;
+        if (!owed)
+            return false;
+        pool->owed = owed;
+        pool->owed_room = room;
+        owed += place;
+    }
+    memmove(owed + 1, owed, (pool->owed_count++ - place) * sizeof(*owed));
+    *owed = (struct owed){ .index = window->index, .first = window->dirty_first, .end = window->dirty_end };
+    return true;
 }
 
 /* Close @window, which has no pins; false if somebody pinned it meanwhile. */
@@ -103,8 +159,9 @@ static bool close_idle(struct stele_window_pool *pool, struct stele_window *wind
     entry = entry_of(pool, window->index);
     if (*entry == window)
         __atomic_store_n(entry, NULL, __ATOMIC_RELAXED);
-    if (flush(window) && !pool->lost.code)
-        stele_error_keep(&pool->lost);
+    /* Not now: whoever needs the room may be between odd and even, where nothing waits for a disk. */
+    if (window->dirty_first < window->dirty_end && !owe(pool, window))
+        flush(pool, window);
     unmap(pool, (void *)(uintptr_t)window->bytes, (size_t)window->mapped_bytes);
     pool->mapped_bytes -= window->mapped_bytes;
     for (link = &pool->mapped; *link != window; link = &(*link)->next)
@@ -378,16 +435,52 @@ void stele_window_pool_dirty(struct stele_window *window, uint64_t within, uint6
     window->dirty_end = stele_max(window->dirty_end, within + byte_count);
 }
 
+/*
+ * Flush what a window that is gone was stored through. Any view of the file does: when a view goes, its dirty pages
+ * stay dirty pages of the file's section, which all views show, and a flush writes those of the section.
+ */
+static void flush_owed(struct stele_windows *windows, const struct owed *owed)
+{
+    struct stele_window_pool *pool = windows->pool;
+    const struct stele_window *window = *entry_of(pool, owed->index);
+    uint64_t offset = windows->first_offset + (owed->index << windows->window_shift);
+    void *map = NULL;
+
+    if (window && owed->end <= window->mapped_bytes) {
+        flush_stretch(pool, window->bytes + owed->first, owed->end - owed->first);
+        return;
+    }
+    if (map_counted(windows, offset, (size_t)owed->end, STELE_WINDOW_MOMENT, &map)) {
+        if (!pool->lost.code)
+            stele_error_keep(&pool->lost);
+        return;
+    }
+    flush_stretch(pool, (const uint8_t *)map + owed->first, owed->end - owed->first);
+    unmap(pool, map, (size_t)owed->end);
+    pool->mapped_bytes -= owed->end;
+    count_mapped(pool);
+}
+
+/* Flush all; what fails is in pool->lost. Under the mutex. */
+static void flush_all(struct stele_windows *windows)
+{
+    struct stele_window_pool *pool = windows->pool;
+
+    for (struct stele_window *window = pool->mapped; window; window = window->next)
+        flush(pool, window);
+    /* All windows are clean now: those that make room for these maps are not owed. */
+    for (size_t i = 0; i < pool->owed_count; i++)
+        flush_owed(windows, &pool->owed[i]);
+    pool->owed_count = 0;
+}
+
 int stele_window_pool_flush(struct stele_windows *windows)
 {
     struct stele_window_pool *pool = windows->pool;
     int rc;
 
     stele_os_mutex_lock(&windows->mutex);
-    for (struct stele_window *window = pool->mapped; window; window = window->next) {
-        if (flush(window) && !pool->lost.code)
-            stele_error_keep(&pool->lost);
-    }
+    flush_all(windows);
     rc = pool->lost.code;
     if (rc)
         stele_error_restore(&pool->lost);
@@ -409,6 +502,7 @@ static void empty_quarantine(struct stele_window_pool *pool)
 void stele_window_pool_drop(struct stele_windows *windows)
 {
     stele_os_mutex_lock(&windows->mutex);
+    flush_all(windows);
     while (close_oldest(windows->pool))
         continue;
     empty_quarantine(windows->pool);
@@ -421,10 +515,8 @@ static void free_list(struct stele_window *window, bool is_ours)
     while (window) {
         struct stele_window *next = window->next;
 
-        if (is_ours && window->state != CLOSED) {
-            (void)flush(window);
+        if (is_ours && window->state != CLOSED)
             stele_os_unmap((void *)(uintptr_t)window->bytes, (size_t)window->mapped_bytes);
-        }
         free(window);
         window = next;
     }
@@ -436,6 +528,8 @@ void stele_window_pool_done(struct stele_windows *windows, bool is_ours)
 
     if (!pool)
         return;
+    if (is_ours)
+        flush_all(windows);
     windows->pool = NULL;
     free_list(pool->mapped, is_ours);
     free_list(pool->spare, is_ours);
@@ -443,5 +537,6 @@ void stele_window_pool_done(struct stele_windows *windows, bool is_ours)
         empty_quarantine(pool);
     for (size_t i = 0; i < STELE_WINDOW_TABLE_COUNT; i++)
         free(pool->tables[i]);
+    free(pool->owed);
     free(pool);
 }

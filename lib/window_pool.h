@@ -32,9 +32,9 @@ int stele_window_pool_pin(struct stele_windows *windows, uint64_t offset, uint64
 int stele_window_pool_map(struct stele_windows *windows, uint64_t offset, size_t byte_count, void **out);
 void stele_window_pool_unmap(struct stele_windows *windows, void *map, size_t byte_count);
 
-/* What was stored into the pinned @window: to be flushed before it goes. */
+/* What was stored into the pinned @window: to be flushed, also when the window is gone by then. */
 void stele_window_pool_dirty(struct stele_window *window, uint64_t within, uint64_t byte_count);
-/* Flush what was stored, also what had gone by then and could not be. Errors: STELE_E_FULL, STELE_E_IO */
+/* Flush what was stored, also through windows that are gone. Errors: STELE_E_FULL, STELE_E_IO, since the last one */
 int stele_window_pool_flush(struct stele_windows *windows);
 
 /* Fail unless the file reaches to the end of the stretch now; *@out_file_bytes is where it ends. */

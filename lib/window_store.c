@@ -1,7 +1,6 @@
 #include "window_store.h"
 
 #include "error.h"
-#include "guard.h"
 #include "window_pool.h"
 
 #include <assert.h>
@@ -95,43 +94,29 @@ int stele_window_store(struct stele_window_stores *stores, uint64_t offset, cons
     return STELE_OK;
 }
 
-/* Whether the stretch, of at most ZERO_BYTES, reads as zeros; what cannot be read does not. */
-static int is_zero_now(struct stele_windows *windows, uint64_t offset, size_t byte_count, bool *out_is_zero)
-{
-    uint8_t bytes[ZERO_BYTES];
-    struct stele_pin pin = { .window = NULL };
-    int rc = stele_window_pin(windows, offset, byte_count, &pin);
-
-    if (rc)
-        return rc;
-    *out_is_zero = stele_guard_copy(bytes, pin.bytes, byte_count) && stele_is_zero(bytes, byte_count);
-    stele_window_unpin(&pin);
-    return STELE_OK;
-}
-
 int stele_window_zero(struct stele_window_stores *stores, uint64_t offset, uint64_t byte_count, bool is_sparse)
 {
     static const uint8_t zeros[ZERO_BYTES];
-    struct stele_windows *windows = stores->windows;
     uint64_t end = offset + byte_count;
 
-    if (!windows)
+    if (!stores->windows)
         return stele_os_zero(stores->file, offset, byte_count, is_sparse);
-    /* Only what is not zero is stored: holes stay holes, and clean pages clean. */
+    /*
+     * Also where zeros are read: who stored them may have been killed before its flush, or its flush may have failed,
+     * and the disk has other bytes then, which a flush is sure to replace only where this handle has stored. Nobody
+     * ever stored into a hole, so the disk has none but zeros there either.
+     */
     while (offset < end) {
-        uint64_t within = (offset - windows->first_offset) & (windows->window_bytes - 1);
-        uint64_t piece, data = offset;
-        bool is_zero = false;
+        uint64_t data = offset, piece;
         int rc = stele_os_next_data(stores->file, offset, &data);
 
         if (!rc && data > offset) {
             offset = stele_min(data, end);
             continue;
         }
-        piece = stele_min(end - offset, stele_min(ZERO_BYTES, windows->window_bytes - within));
+        /* To the end of a page: what a store makes of a hole would else be the data of the next piece, and so on. */
+        piece = stele_min(end - offset, ZERO_BYTES - offset % ZERO_BYTES);
         if (!rc)
-            rc = is_zero_now(windows, offset, (size_t)piece, &is_zero);
-        if (!rc && !is_zero)
             rc = stele_window_store(stores, offset, zeros, piece);
         if (rc)
             return rc;

@@ -2,8 +2,8 @@
  * Stores into the bytes that windows show, so that every view of every process sees them.
  *
  * Where file I/O and views agree a store is a write. Where views agree with views only, a handle that writes has
- * windows of its own for that: writable, with the last part of the budget, flushed before a sync. Readers' windows and
- * public views are read-only everywhere.
+ * windows of its own for that: writable, with the last part of the budget, flushed before a sync and not sooner.
+ * Readers' windows and public views are read-only everywhere.
  *
  * Threads: the one that has the turn; one at a time
  */
@@ -32,14 +32,17 @@ void stele_window_stores_drop(struct stele_window_stores *stores); /* as stele_w
 
 /* Put @byte_count bytes at @offset. Errors: STELE_E_FULL, STELE_E_IO, STELE_E_TRUNCATED; some may be stored */
 int stele_window_store(struct stele_window_stores *stores, uint64_t offset, const void *bytes, uint64_t byte_count);
-/* Make a stretch inside the file read as zeros. @is_sparse: leave a hole, where the system can. Errors: as above */
+/*
+ * Make a stretch inside the file read as zeros, all of it stored but for holes, so that the next flush and sync are
+ * sure to put zeros onto the disk. @is_sparse: leave a hole, where the system can. Errors: as stele_window_store
+ */
 int stele_window_zero(struct stele_window_stores *stores, uint64_t offset, uint64_t byte_count, bool is_sparse);
 /* Do now what could fail when the stretch is stored, as far as it fits. Errors: as stele_window_store; none stored */
 int stele_window_prepare(struct stele_window_stores *stores, uint64_t offset, uint64_t byte_count);
 /*
  * Have the next stele_os_sync make all that was stored durable.
  *
- * Errors:  STELE_E_FULL, STELE_E_IO, also of windows that are gone: to be taken for a sync that failed
+ * Errors:  STELE_E_FULL, STELE_E_IO; to be taken for a sync that failed
  */
 int stele_window_flush(struct stele_window_stores *stores);
 

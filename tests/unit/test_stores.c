@@ -3,24 +3,28 @@
  * each is flushed before a sync counts on it, and a file that loses its name has no view left at that moment.
  *
  * Such a system is played by functions in the place of os.h's: they refuse to read, write or zero mapped bytes, and to
- * sync while something that was stored is not flushed.
+ * sync while something that was stored is not flushed. The disk is another file: what was stored reaches it when the
+ * process that stored it flushes it.
  */
 #include "maps.h"
 #include "handle.h"
 #include "window_store.h"
 
-enum { RECORD_BYTES = 600, CAPACITY = 3000, LIST_MAX = 65536, MODEL_MAX = 20000 };
+enum { RECORD_BYTES = 600, CAPACITY = 3000, LIST_MAX = 65536, MODEL_MAX = 20000, DISK_BYTES = 64 << 20 };
 
 #define LEAST STELE_WINDOW_BUDGET_MIN
 
 /* ---- the system ---- */
 
+/* Stored by this process and not flushed, by offset in the file: it outlives the view. */
 static struct dirty {
-    const uint8_t *first, *end;
+    uint64_t first, end;
 } dirty[LIST_MAX];
 static size_t dirty_count;
 static unsigned store_count, flush_count, sync_count, publish_count;
-static bool is_flush_failing, is_publish_failing, is_mapping_failing_after_publish;
+static bool is_flush_failing, is_dying_in_flush, is_publish_failing, is_mapping_failing_after_publish;
+static const struct stele *watched; /* whose stripes are to be even at each flush */
+static char disk_path[128] CARRIED; /* "": no disk */
 static uint64_t records_offset CARRIED; /* of the store at hand; 0: not known, nothing is judged */
 
 WRAPPED(bool, stele_os_needs_views, void)
@@ -61,6 +65,28 @@ WRAPPED(int, stele_os_zero, const struct stele_os_file *file, uint64_t offset, u
     return REAL(stele_os_zero)(file, offset, byte_count, is_sparse);
 }
 
+static uint64_t offset_of(const uint8_t *address)
+{
+    for (size_t i = 0; i < map_count; i++) {
+        if (address >= maps[i].address && address < maps[i].address + maps[i].bytes)
+            return maps[i].offset + (uint64_t)(address - maps[i].address);
+    }
+    REQUIRE(!"an address that is mapped");
+    return 0;
+}
+
+static void add_dirty(uint64_t first, uint64_t end)
+{
+    struct dirty *last = dirty_count ? &dirty[dirty_count - 1] : NULL;
+
+    if (last && last->end == first) {
+        last->end = end;
+        return;
+    }
+    REQUIRE(dirty_count < LIST_MAX);
+    dirty[dirty_count++] = (struct dirty){ first, end };
+}
+
 WRAPPED(int, stele_os_store, const struct stele_os_file *file, uint64_t offset, const void *bytes, size_t byte_count,
         void *view)
 {
@@ -69,28 +95,54 @@ WRAPPED(int, stele_os_store, const struct stele_os_file *file, uint64_t offset, 
 
     REQUIRE(view && offset >= records_offset);
     for (size_t i = 0; i < map_count; i++)
-        is_writable |= maps[i].is_writable && at >= maps[i].address && at + byte_count <= maps[i].address + maps[i].bytes;
+        is_writable |= maps[i].is_writable && at >= maps[i].address &&
+                       at + byte_count <= maps[i].address + maps[i].bytes;
     REQUIRE(is_writable);
-    REQUIRE(dirty_count < LIST_MAX);
-    dirty[dirty_count++] = (struct dirty){ at, at + byte_count };
+    add_dirty(offset, offset + byte_count);
     store_count++;
     return REAL(stele_os_store)(file, offset, bytes, byte_count, view);
 }
 
+static void judge_stripes(void)
+{
+    for (size_t i = 0; watched && i < STELE_STRIPE_COUNT; i++)
+        REQUIRE((stele_load(&watched->live.stripes[i]) & 1) == 0);
+}
+
 WRAPPED(int, stele_os_flush, void *address, size_t byte_count)
 {
-    const uint8_t *first = address, *end = first + byte_count;
+    uint64_t first = offset_of(address), end = first + byte_count;
 
     flush_count++;
+    judge_stripes();
+    if (is_dying_in_flush)
+        _exit(7);
     for (size_t i = 0; i < dirty_count;) {
-        if (dirty[i].first >= first && dirty[i].end <= end)
-            dirty[i] = dirty[--dirty_count];
-        else
+        struct dirty whole = dirty[i];
+        uint64_t from = stele_max(whole.first, first), to = stele_min(whole.end, end);
+
+        if (from >= to) {
             i++;
+            continue;
+        }
+        if (!is_flush_failing && disk_path[0])
+            poke(disk_path, from, (const uint8_t *)address + (from - first), (size_t)(to - from));
+        dirty[i] = dirty[--dirty_count];
+        if (whole.first < from)
+            add_dirty(whole.first, from);
+        if (to < whole.end)
+            add_dirty(to, whole.end);
     }
     if (is_flush_failing)
         return stele_fail(STELE_E_IO, "a flush failed, says the test");
     return REAL(stele_os_flush)(address, byte_count);
+}
+
+/* As a system that does not know its holes. */
+WRAPPED(int, stele_os_next_data, const struct stele_os_file *file, uint64_t offset, uint64_t *out_offset)
+{
+    *out_offset = offset;
+    return STELE_OK;
 }
 
 WRAPPED(int, stele_os_sync, const struct stele_os_file *file)
@@ -115,6 +167,8 @@ WRAPPED(int, stele_os_draft_publish, struct stele_os_draft *draft, bool is_repla
 static int make_scratch(void **state)
 {
     records_offset = 0;
+    disk_path[0] = '\0';
+    watched = NULL;
     is_flush_failing = is_publish_failing = is_mapping_failing_after_publish = false;
     maps_reset();
     return scratch_make_fast(state);
@@ -145,9 +199,24 @@ static struct stele *made_store(uint64_t budget_bytes, uint32_t flags)
     assert_store(store);
     records_offset = info_of(store).records_offset;
     assert_ok(stele_close(store));
+    snprintf(disk_path, sizeof(disk_path), "%s.disk", scratch_path);
+    poke(disk_path, DISK_BYTES - 1, "", 1);
     store = open_with(budget_bytes, STELE_READ_WRITE);
     assert_store(store);
     return store;
+}
+
+/* The machine stops, and nobody has the file open: records and sums are those of the disk; the rest was synced. */
+static void lose_power(void)
+{
+    uint64_t end = size_of_file(scratch_path);
+    uint8_t *bytes = malloc((size_t)(end - records_offset));
+
+    assert_non_null(bytes);
+    assert_true(end <= DISK_BYTES);
+    peek(disk_path, records_offset, bytes, (size_t)(end - records_offset));
+    poke(scratch_path, records_offset, bytes, (size_t)(end - records_offset));
+    free(bytes);
 }
 
 /* ---- everything that a store can do ---- */
@@ -226,6 +295,7 @@ static void do_anything(uint64_t budget_bytes, uint32_t flags)
         assert_true(mapped_bytes_most <= 2 * budget_bytes);
     assert_ok(stele_close(reader));
     assert_ok(stele_close(store));
+    lose_power();
     /* What is in the file is what other systems would have put there. */
     records_offset = 0;
     store = open_store(STELE_READ_WRITE);
@@ -290,6 +360,129 @@ static void recovery_stores_through_views_and_flushes_them(void **state)
     assert_ok(stele_close(store));
 }
 
+/* ---- zeros ---- */
+
+static struct rise {
+    uint32_t flags;
+    uint64_t count;
+    bool is_killed; /* in its first flush, which else fails */
+} rise CARRIED;
+
+static void rise_and_die(void *context)
+{
+    struct stele *store = open_with(LEAST, STELE_READ_WRITE);
+
+    REQUIRE(store);
+    is_dying_in_flush = rise.is_killed;
+    REQUIRE(stele_set_count(store, rise.count) == STELE_OK);
+    _exit(8);
+}
+
+static void rise_again_and_lose_power(void)
+{
+    static const uint8_t zeros[RECORD_BYTES];
+    static uint8_t records[2900 * RECORD_BYTES];
+    struct stele *store = made_store(LEAST, rise.flags);
+
+    fill_records(records, RECORD_BYTES, 0, 2900, 1);
+    assert_ok(stele_append(store, records, 2900, NULL));
+    assert_ok(stele_set_count(store, 50));
+    assert_ok(stele_close(store));
+    if (rise.is_killed) {
+        assert_int_equal(exit_of_child(rise_and_die, NULL), 7);
+    } else {
+        store = open_with(LEAST, STELE_READ_WRITE);
+        assert_store(store);
+        is_flush_failing = true;
+        assert_code(stele_set_count(store, rise.count), STELE_E_IO);
+        (void)stele_close(store);
+        is_flush_failing = false;
+    }
+    rise.is_killed = false;
+    assert_int_equal(exit_of_child(rise_and_die, NULL), 8);
+    lose_power();
+    store = open_with(LEAST, STELE_READ_WRITE);
+    assert_store(store);
+    assert_u64(stele_count(store), rise.count);
+    for (uint64_t i = 0; i < rise.count; i++) {
+        assert_ok(stele_get(store, i, found));
+        assert_memory_equal(found, i < 50 ? records + i * RECORD_BYTES : zeros, RECORD_BYTES);
+    }
+    assert_verifies(store);
+    assert_ok(stele_close(store));
+    assert_true(remove(scratch_path) == 0 && remove(disk_path) == 0);
+}
+
+static void zeros_that_were_not_flushed_are_flushed_by_who_needs_them(void **state)
+{
+    static const struct rise cases[] = {
+        { 0, 2900, true }, { 0, 2900, false }, { 0, 6000, true }, { 0, 6000, false },
+        { STELE_SPARSE, 2900, true }, { STELE_SPARSE, 2900, false }, { STELE_SPARSE, 6000, true },
+        { STELE_SPARSE, 6000, false },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        rise = cases[i];
+        rise_again_and_lose_power();
+    }
+}
+
+/* ---- a transaction wider than the windows that store it ---- */
+
+/* How many stretches are not flushed and in no window any more. */
+static size_t gone_count(void)
+{
+    size_t n = dirty_count;
+
+    for (size_t i = 0; i < dirty_count; i++) {
+        for (size_t k = 0; k < map_count; k++) {
+            if (maps[k].is_writable && dirty[i].first >= maps[k].offset &&
+                dirty[i].end <= maps[k].offset + maps[k].bytes) {
+                n--;
+                break;
+            }
+        }
+    }
+    return n;
+}
+
+static void nothing_is_flushed_while_stripes_are_odd_and_all_of_it_is_before_the_sync(void **state)
+{
+    static uint8_t records[2900 * RECORD_BYTES];
+    struct stele *store = made_store(LEAST, 0);
+    struct stele_txn *txn;
+    unsigned flush_count_before;
+
+    fill_records(records, RECORD_BYTES, 0, 2900, 1);
+    assert_ok(stele_append(store, records, 2900, NULL));
+    assert_ok(stele_checkpoint(store));
+    assert_ok(stele_begin(store, &txn));
+    for (uint64_t i = 0; i < 2900; i += 50) {
+        fill_record(records + i * RECORD_BYTES, RECORD_BYTES, i, 2);
+        assert_ok(stele_txn_set(txn, i, records + i * RECORD_BYTES));
+    }
+    watched = store;
+    flush_count_before = flush_count;
+    uint64_t progress = stele_load(&store->live.words->progress.word);
+    assert_ok(stele_commit(txn, STELE_DURABLE, NULL));
+    watched = NULL;
+    assert_u64(flush_count, flush_count_before);
+    assert_true(stele_load(&store->live.words->progress.word) >= progress + 58);
+    assert_true(gone_count() > 0);
+    assert_ok(stele_checkpoint(store));
+    assert_u64(dirty_count, 0);
+    assert_true(flush_count > flush_count_before);
+    assert_ok(stele_close(store));
+    lose_power();
+    store = open_with(LEAST, STELE_READ_WRITE);
+    assert_store(store);
+    for (uint64_t i = 0; i < 2900; i++) {
+        assert_ok(stele_get(store, i, found));
+        assert_memory_equal(found, records + i * RECORD_BYTES, RECORD_BYTES);
+    }
+    assert_ok(stele_close(store));
+}
+
 /* ---- what fails ---- */
 
 static void a_flush_that_fails_is_a_sync_that_failed(void **state)
@@ -314,7 +507,7 @@ static void a_flush_that_fails_is_a_sync_that_failed(void **state)
     assert_ok(stele_close(store));
 }
 
-static void a_window_whose_flush_failed_when_it_went_is_remembered(void **state)
+static void what_was_stored_through_a_window_that_is_gone_is_flushed_later(void **state)
 {
     struct stele_window_stores stores;
     struct stele_window_plan plan = { .budget_bytes = LEAST };
@@ -324,14 +517,24 @@ static void a_window_whose_flush_failed_when_it_went_is_remembered(void **state)
     assert_ok(stele_os_open(scratch_path, true, &file));
     assert_ok(stele_os_set_bytes(&file, 8 * MIB));
     assert_ok(stele_window_stores_init(&stores, &file, &plan));
+    flush_count = 0;
+    for (unsigned pass = 0; pass < 2; pass++) {
+        assert_ok(stele_window_store(&stores, 100, "some", 4));
+        for (uint64_t at = MIB; at < 8 * MIB; at += 64 * KIB)
+            assert_ok(stele_window_prepare(&stores, at, 4096));
+        assert_ok(stele_window_store(&stores, 9000, "more", 4));
+        for (uint64_t at = 8 * MIB; at > MIB; at -= 64 * KIB)
+            assert_ok(stele_window_store(&stores, at - 8, "other", 5));
+        assert_true(flush_count == 0 && dirty_count > 100 && mapped_bytes <= LEAST);
+        if (pass == 0)
+            assert_ok(stele_window_flush(&stores));
+        assert_u64(dirty_count, pass == 0 ? 0 : dirty_count);
+        flush_count = 0;
+    }
     is_flush_failing = true;
-    assert_ok(stele_window_store(&stores, 100, "some", 4));
-    for (uint64_t at = MIB; at < 8 * MIB; at += 64 * KIB)
-        assert_ok(stele_window_prepare(&stores, at, 4096));
-    assert_true(flush_count > 0 && mapped_bytes <= LEAST);
+    assert_code(stele_window_flush(&stores), STELE_E_IO);
     is_flush_failing = false;
     assert_u64(dirty_count, 0);
-    assert_code(stele_window_flush(&stores), STELE_E_IO);
     assert_says("says the test");
     /* Told once: the next one speaks of what came since. */
     assert_ok(stele_window_flush(&stores));
@@ -447,8 +650,10 @@ int main(void)
         WITH_VIEWS(so_they_are_with_the_least_budget),
         WITH_VIEWS(so_they_are_in_a_sparse_store),
         WITH_VIEWS(recovery_stores_through_views_and_flushes_them),
+        WITH_VIEWS(zeros_that_were_not_flushed_are_flushed_by_who_needs_them),
+        WITH_VIEWS(nothing_is_flushed_while_stripes_are_odd_and_all_of_it_is_before_the_sync),
         WITH_VIEWS(a_flush_that_fails_is_a_sync_that_failed),
-        WITH_VIEWS(a_window_whose_flush_failed_when_it_went_is_remembered),
+        WITH_VIEWS(what_was_stored_through_a_window_that_is_gone_is_flushed_later),
         WITH_VIEWS(what_cannot_be_stored_is_refused_before_the_journal_says_it),
         WITH_VIEWS(a_file_has_no_view_left_when_another_takes_its_name),
         WITH_VIEWS(creation_by_force_leaves_the_old_file_no_view_either),
