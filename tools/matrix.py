@@ -74,7 +74,7 @@ class Matrix:
         self.wine = None
         self.runners = []
         self.process = None
-        self.peers = []
+        self.peers = {}
 
     def call(self, log, *command, **environment):
         """Run a step of the build; False after showing what it said."""
@@ -168,13 +168,14 @@ class Matrix:
                 build=os.path.join(self.build, way.folder), variant=way.name, suites=way.suites, name=[],
                 without=way.without, wrap=way.wrap, patience=way.patience, scale=way.scale))
             runner.prefix = self.wine.folder if self.wine else None
-            runner.peers = " ".join(self.peers) if way.meets else ""
+            if way.meets:
+                runner.peers = " ".join(word for name, word in self.peers.items() if name != (way.target or "linux64"))
             self.runners.append(runner)
             runner.submit(pool)
             outcome["runner"] = runner
         if not failure and way.name in PEERS:
             stele = os.path.join(self.build, way.folder, "cli", "stele")
-            self.peers.append(shlex.quote("%s=%s" % (PEERS[way.name], stele)))
+            self.peers[PEERS[way.name]] = shlex.quote("%s=%s" % (PEERS[way.name], stele))
         return outcome
 
     def stop(self):

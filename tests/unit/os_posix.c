@@ -108,7 +108,7 @@ bool system_limit_memory(uint64_t more_bytes)
     FILE *sizes;
     struct rlimit limit;
 
-    if (HAS_SHADOW || (variant && strcmp(variant, "valgrind") == 0))
+    if (HAS_SHADOW || (variant && strcmp(variant, "memcheck") == 0))
         return false;
     sizes = fopen("/proc/self/statm", "re");
     REQUIRE(sizes && fscanf(sizes, "%lu", &pages) == 1);
