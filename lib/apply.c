@@ -13,10 +13,20 @@ static void go_on(struct stele *store)
     stele_store(progress, stele_load(progress) + 1);
 }
 
+void stele_apply_touch(struct stele *store, uint64_t end_index)
+{
+    uint64_t *stored_end = &store->live.words->stored_end;
+    if (!store->stores.windows || stele_load(stored_end) >= end_index)
+        return;
+    stele_store(stored_end, end_index);
+    stele_fence_release();
+}
+
 int stele_apply_records(struct stele *store, uint64_t index, const uint8_t *records, uint64_t record_count)
 {
     uint64_t at = 0, bytes = record_count * store->fixed.record_bytes;
     uint64_t offset = stele_record_offset(&store->fixed, index);
+    stele_apply_touch(store, index + record_count);
     while (at < bytes) {
         /* Small pieces: a folio made by a large write costs each later store dear. */
         uint64_t piece = stele_min(bytes - at, UINT64_C(16384));
@@ -31,6 +41,7 @@ int stele_apply_records(struct stele *store, uint64_t index, const uint8_t *reco
 
 int stele_apply_words(struct stele *store, uint64_t block, const uint64_t *words, uint64_t word_count)
 {
+    stele_apply_touch(store, stele_block_first(&store->fixed, block + word_count));
     int rc = stele_window_store(&store->stores, stele_word_offset(&store->superblock.layout, block), words,
                                 word_count * 8);
     go_on(store);

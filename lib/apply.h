@@ -12,6 +12,11 @@
 int stele_apply_records(struct stele *store, uint64_t index, const uint8_t *records, uint64_t record_count);
 /* Store @word_count words from that of @block on. Errors: as stele_apply_records */
 int stele_apply_words(struct stele *store, uint64_t block, const uint64_t *words, uint64_t word_count);
+/*
+ * Say that records below @end_index, or sums of their blocks, may be stored to from now on (FORMAT.md, 6: stored_end);
+ * nothing where stores are writes. Who stores through the functions here need not.
+ */
+void stele_apply_touch(struct stele *store, uint64_t end_index);
 /* In a sparse store, allocate disk for @record_count records from @index on and their words. Errors: STELE_E_FULL */
 int stele_apply_allocate(struct stele *store, uint64_t index, uint64_t record_count);
 

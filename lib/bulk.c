@@ -182,14 +182,43 @@ int stele_bulk_append(struct stele *store, const uint8_t *records, uint64_t reco
     return rc;
 }
 
+/*
+ * Up to where records of @first to @end, and the sums of their blocks, may have been stored to. Behind it they read as
+ * zeros, in the file and on the disk: nobody stored there, so no zeros wait there for a flush that never came.
+ */
+static int find_stored_end(struct stele *store, uint64_t first, uint64_t end, uint64_t *out_end)
+{
+    const struct stele_layout *layout = &store->superblock.layout;
+    uint64_t stored_end = store->stores.windows ? stele_load(&store->live.words->stored_end) : end;
+    uint64_t from = stele_max(first, stele_min(stored_end, end));
+    uint64_t bytes_end = stele_record_offset(layout, end), data = bytes_end;
+    uint64_t words_end = stele_word_offset(layout, stele_blocks_below(layout, end)), word = words_end;
+    int rc = STELE_OK;
+    if (from < end)
+        rc = stele_window_next_data(&store->stores, stele_record_offset(layout, from), bytes_end, &data);
+    if (!rc && from < end)
+        rc = stele_window_next_data(&store->stores, stele_word_offset(layout, stele_blocks_below(layout, from)),
+                                    words_end, &word);
+    /* Bytes of another system, by which the file came here. */
+    if (data < bytes_end || word < words_end) {
+        stele_apply_touch(store, end);
+        from = end;
+    }
+    *out_end = from;
+    return rc;
+}
+
 int stele_bulk_zero(struct stele *store, uint64_t first, uint64_t end)
 {
     const struct stele_layout *layout = &store->superblock.layout;
     bool is_sparse = store->superblock.slot.features_incompatible & STELE_FEATURE_SPARSE;
-    int rc = stele_window_zero(&store->stores, stele_record_offset(layout, first),
-                               (end - first) * layout->record_bytes, is_sparse);
+    uint64_t stored_end = end;
+    int rc = find_stored_end(store, first, end, &stored_end);
+    if (!rc)
+        rc = stele_window_zero(&store->stores, stele_record_offset(layout, first),
+                               (stored_end - first) * layout->record_bytes, is_sparse);
     /* Words of the blocks wholly behind the count; that of the partly filled one is the entry's. */
-    uint64_t first_block = stele_blocks_below(layout, first), end_block = stele_blocks_below(layout, end);
+    uint64_t first_block = stele_blocks_below(layout, first), end_block = stele_blocks_below(layout, stored_end);
     if (!rc && end_block > first_block)
         rc = stele_window_zero(&store->stores, stele_word_offset(layout, first_block), (end_block - first_block) * 8,
                                is_sparse);

@@ -204,7 +204,8 @@ struct stele_live {
     uint64_t writer_pid; /* for display only */
     uint64_t writer_started_us;
     uint64_t last_commit_us;
-    uint64_t reserved1[5];
+    uint64_t stored_end; /* index: behind it no view was ever stored through; outlives sessions */
+    uint64_t reserved1[4];
 };
 static_assert(sizeof(struct stele_live) == 17 * 64, "on disk");
 static_assert(sizeof(struct stele_live) <= STELE_LIVE_STRIPES_OFFSET, "on disk");

@@ -1,5 +1,6 @@
 #include "growth.h"
 
+#include "apply.h"
 #include "checkpoint.h"
 #include "error.h"
 
@@ -27,7 +28,7 @@ static int copy_words(struct stele *store, const struct stele_layout *old, const
     while (!rc && at < old->sums_bytes) {
         uint64_t piece = stele_min(COPY_BYTES, old->sums_bytes - at);
         rc = stele_handle_read(store, old->sums_offset + at, bytes, piece);
-        /* In a sparse store a hole stays a hole: the zeros that are not holes have just been stored. */
+        /* In a sparse store a hole stays a hole: what was not one has just been zeroed. */
         if (!rc && !(is_sparse && stele_is_zero(bytes, (size_t)piece)))
             rc = stele_window_store(&store->stores, next->sums_offset + at, bytes, piece);
         at += piece;
@@ -49,9 +50,14 @@ static int prepare(struct stele *store, const struct stele_layout *old, const st
         rc = stele_os_allocate(&store->file, old->file_bytes, next->file_bytes - old->file_bytes);
     if (rc)
         return rc;
-    uint64_t records_end = next->records_offset + next->capacity * next->record_bytes;
+    uint64_t records_end = next->records_offset + next->capacity * next->record_bytes, zero_end = next->file_bytes;
+    if (store->stores.windows) {
+        /* Old words, and what a growth that was cut left behind them, become records; behind the end nothing was. */
+        stele_apply_touch(store, (stat.bytes - next->records_offset) / next->record_bytes + 1);
+        zero_end = stele_max(records_end, stele_min(stat.bytes, zero_end));
+    }
     /* Between old and new end only the gap and the new words must read as zero. */
-    rc = stele_window_zero(&store->stores, records_end, next->file_bytes - records_end, is_sparse);
+    rc = stele_window_zero(&store->stores, records_end, zero_end - records_end, is_sparse);
     if (!rc)
         rc = copy_words(store, old, next, is_sparse);
     return rc;

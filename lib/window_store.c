@@ -1,6 +1,7 @@
 #include "window_store.h"
 
 #include "error.h"
+#include "guard.h"
 #include "window_pool.h"
 
 #include <assert.h>
@@ -122,6 +123,43 @@ int stele_window_zero(struct stele_window_stores *stores, uint64_t offset, uint6
             return rc;
         offset += piece;
     }
+    return STELE_OK;
+}
+
+/* Whether the stretch, of at most ZERO_BYTES, reads as zeros; what cannot be read does not. */
+static int is_zero_now(struct stele_windows *windows, uint64_t offset, size_t byte_count, bool *out_is_zero)
+{
+    uint8_t bytes[ZERO_BYTES];
+    struct stele_pin pin = { .window = NULL };
+    int rc = stele_window_pin(windows, offset, byte_count, &pin);
+
+    if (rc)
+        return rc;
+    *out_is_zero = stele_guard_copy(bytes, pin.bytes, byte_count) && stele_is_zero(bytes, byte_count);
+    stele_window_unpin(&pin);
+    return STELE_OK;
+}
+
+int stele_window_next_data(struct stele_window_stores *stores, uint64_t offset, uint64_t end, uint64_t *out_offset)
+{
+    struct stele_windows *windows = stores->windows;
+
+    while (offset < end) {
+        uint64_t within = (offset - windows->first_offset) & (windows->window_bytes - 1);
+        uint64_t piece = stele_min(end - offset, stele_min(ZERO_BYTES, windows->window_bytes - within));
+        uint64_t data = offset;
+        bool is_zero = true;
+        int rc = stele_os_next_data(stores->file, offset, &data);
+
+        if (!rc && data == offset)
+            rc = is_zero_now(windows, offset, (size_t)piece, &is_zero);
+        if (rc)
+            return rc;
+        if (!is_zero)
+            break;
+        offset = data > offset ? stele_min(data, end) : offset + piece;
+    }
+    *out_offset = offset;
     return STELE_OK;
 }
 

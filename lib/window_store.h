@@ -37,6 +37,8 @@ int stele_window_store(struct stele_window_stores *stores, uint64_t offset, cons
  * sure to put zeros onto the disk. @is_sparse: leave a hole, where the system can. Errors: as stele_window_store
  */
 int stele_window_zero(struct stele_window_stores *stores, uint64_t offset, uint64_t byte_count, bool is_sparse);
+/* Find the first piece from @offset on that does not read as zeros; *@out_offset is @end where there is none. */
+int stele_window_next_data(struct stele_window_stores *stores, uint64_t offset, uint64_t end, uint64_t *out_offset);
 /* Do now what could fail when the stretch is stored, as far as it fits. Errors: as stele_window_store; none stored */
 int stele_window_prepare(struct stele_window_stores *stores, uint64_t offset, uint64_t byte_count);
 /*

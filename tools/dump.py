@@ -84,7 +84,7 @@ LIVE_WORDS = [
     ("magic", 0), ("live_layout_version", 8), ("session", 64), ("state", 128), ("holds", 192), ("logged", 256),
     ("synced", 320), ("applied", 384), ("chain", 448), ("ring_head", 512), ("ring_tail", 576), ("version", 640),
     ("count", 704), ("count_high", 768), ("layout_version", 832), ("progress", 896), ("wanted", 960),
-    ("writer_pid", 1024), ("writer_started_us", 1032), ("last_commit_us", 1040)]
+    ("writer_pid", 1024), ("writer_started_us", 1032), ("last_commit_us", 1040), ("stored_end", 1048)]
 
 
 class Refused(Exception):

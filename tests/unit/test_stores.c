@@ -427,6 +427,41 @@ static void zeros_that_were_not_flushed_are_flushed_by_who_needs_them(void **sta
     }
 }
 
+static void what_nobody_stored_to_is_not_zeroed(void **state)
+{
+    struct stele *store = made_store(LEAST, STELE_SPARSE);
+    uint8_t record[RECORD_BYTES];
+
+    store_count = 0;
+    assert_ok(stele_set_count(store, CAPACITY - 1));
+    assert_u64(store_count, 0);
+    fill_record(record, RECORD_BYTES, 0, 1);
+    assert_ok(stele_set(store, 40, record));
+    assert_ok(stele_set_count(store, 10));
+    /* As far as record 40 now, and then over the old sums, but not to the end. */
+    store_count = 0;
+    assert_ok(stele_set_count(store, CAPACITY - 2));
+    assert_in_range(store_count, 1, 30);
+    store_count = 0;
+    assert_ok(stele_set_count(store, 90000));
+    assert_in_range(store_count, 1, 60);
+    assert_ok(stele_close(store));
+    /* A file that comes from where nobody says so: what is not zero is found. */
+    uint64_t offset = records_offset + 60000 * RECORD_BYTES;
+    store = open_with(LEAST, STELE_READ_WRITE);
+    assert_store(store);
+    assert_ok(stele_set_count(store, 100));
+    assert_ok(stele_close(store));
+    poke(scratch_path, offset + 5, "x", 1);
+    store = open_with(LEAST, STELE_READ_WRITE);
+    assert_store(store);
+    assert_ok(stele_set_count(store, 80000));
+    assert_ok(stele_get(store, 60000, found));
+    assert_true(stele_is_zero(found, RECORD_BYTES));
+    assert_verifies(store);
+    assert_ok(stele_close(store));
+}
+
 /* ---- a transaction wider than the windows that store it ---- */
 
 /* How many stretches are not flushed and in no window any more. */
@@ -651,6 +686,7 @@ int main(void)
         WITH_VIEWS(so_they_are_in_a_sparse_store),
         WITH_VIEWS(recovery_stores_through_views_and_flushes_them),
         WITH_VIEWS(zeros_that_were_not_flushed_are_flushed_by_who_needs_them),
+        WITH_VIEWS(what_nobody_stored_to_is_not_zeroed),
         WITH_VIEWS(nothing_is_flushed_while_stripes_are_odd_and_all_of_it_is_before_the_sync),
         WITH_VIEWS(a_flush_that_fails_is_a_sync_that_failed),
         WITH_VIEWS(what_was_stored_through_a_window_that_is_gone_is_flushed_later),
