@@ -4,8 +4,9 @@
  * No file is without a name here. A draft has a random one beside its target, and is marked for deletion as soon as
  * all its handles are open, since a file that is marked opens no more: the system removes it when the last one is
  * closed. So only a kill within the moment before that leaves something, an empty file. The mark is taken off for a
- * moment when the draft gets the access list of another file, and just before it is renamed. Mark and name are changed through the journal handle, which alone has the right
- * to delete, and which is opened again without it once the draft has its name.
+ * moment when the draft gets the access list of another file, and just before it is renamed. Mark and name are changed
+ * through the journal handle, which alone has the right to delete, and which is opened again without it once the draft
+ * has its name.
  *
  * Who may use the new file is what the access list of its folder passes on, as is the custom here; the permissions
  * that were asked for are those of other systems.
