@@ -71,7 +71,7 @@ static uint64_t offset_of(const uint8_t *address)
         if (address >= maps[i].address && address < maps[i].address + maps[i].bytes)
             return maps[i].offset + (uint64_t)(address - maps[i].address);
     }
-    REQUIRE(!"an address that is mapped");
+    REQUIRE(false && "an address that is mapped");
     return 0;
 }
 
