@@ -39,6 +39,12 @@ struct arguments {
     uint32_t permissions;
 };
 
+/* Editors of some systems put a byte order mark before everything. */
+static const char *without_mark(const char *text)
+{
+    return strncmp(text, "\xef\xbb\xbf", 3) ? text : text + 3;
+}
+
 static int parse_schema(struct cli *cli, const struct arguments *arguments, struct stele_schema **out)
 {
     const char *where = arguments->text ? "--struct" : arguments->header_path;
@@ -62,7 +68,7 @@ static int parse_schema(struct cli *cli, const struct arguments *arguments, stru
                                    text_bytes);
         }
     }
-    rc = stele_schema_parse(arguments->text ? arguments->text : content, arguments->struct_name,
+    rc = stele_schema_parse(arguments->text ? arguments->text : without_mark(content), arguments->struct_name,
                             (uint32_t)arguments->pack, out);
     free(content);
     if (!rc)

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from steletool import HERE, SCALE, WAIT_S_MAX
+from steletool import HERE, SCALE, WAIT_S_MAX, run
 
 SEED = int(os.environ.get("STELE_SEED", str(time.time_ns() % 1000000007)))
 SPARSE = 4
@@ -73,9 +73,9 @@ WRITER = writer_of(HERE)
 def writer(verb, path, shape, *numbers, build=HERE):
     """Run a writer to its end."""
     words = [*writer_of(build), verb, path, *shape.words, *map(str, numbers)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT_S_MAX, check=False)
-    if done.returncode:
-        raise AssertionError(ended(words, done.returncode, "", done.stderr.decode()))
+    done = run(words)
+    if done.code:
+        raise AssertionError(ended(words, done.code, "", done.err))
 
 
 def judge(verb, path, shape, claim, build=HERE):
@@ -91,11 +91,10 @@ def judge(verb, path, shape, claim, build=HERE):
 
 def judge_once(verb, path, shape, claim, build):
     words = [*build.program("tests", "agents", "kill_judge"), verb, path, *shape.words, *claim.words()]
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT_S_MAX, text=True,
-                          check=False)
-    found = re.match(r"found (\d+) entries (\d+)$", done.stdout.strip())
-    if done.returncode != (build.killed_itself if verb == "open" else 0) or not found:
-        raise Refused(ended(words, done.returncode, done.stdout, done.stderr))
+    done = run(words)
+    found = re.match(r"found (\d+) entries (\d+)$", done.out.strip())
+    if done.code != (build.killed_itself if verb == "open" else 0) or not found:
+        raise Refused(ended(words, done.code, done.out, done.err))
     return int(found.group(1)), int(found.group(2))
 
 

@@ -65,12 +65,26 @@ class Done:
         self.out, self.err = out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape")
 
 
+def run_once(words, data):
+    done = subprocess.run(words, input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT_S_MAX,
+                          check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def is_behind_wine(words):
+    return any(isinstance(word, str) and word.endswith(".exe") for word in words[1:3])
+
+
 def run(command, data=b""):
     """Run the words of @command; @data, text or bytes, goes to standard input."""
     data = data.encode() if isinstance(data, str) else data
-    done = subprocess.run([os.fspath(word) for word in command], input=data, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=WAIT_S_MAX, check=False)
-    return Done(done.returncode, done.stdout, done.stderr)
+    words = [os.fspath(word) for word in command]
+    done = run_once(words, data)
+    # One start of Wine in some thousands ends so before the program begins; no program of ours ends with 1 and no word.
+    if done.code == 1 and not done.out and not done.err and is_behind_wine(words):
+        print("Wine did not start %s: once more" % words[1], flush=True)
+        done = run_once(words, data)
+    return done
 
 
 def stele(*words, data=b"", build=HERE):

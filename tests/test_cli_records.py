@@ -37,6 +37,9 @@ class Create(SteleCase):
         self.assertEqual(self.size(self.path("a"))["schema"]["name"], "All")
         self.ends(0, "create", self.path("b"), "--struct-file", header, "--name", "Point")
         self.assertEqual(self.size(self.path("b"))["record_bytes"], 8)
+        windows = self.write("windows.h", b"\xef\xbb\xbf" + ALL.replace("\n", "\r\n").encode())
+        self.ends(0, "create", self.path("d"), "--struct-file", windows)
+        self.assertEqual(self.size(self.path("d"))["schema"], self.size(self.path("a"))["schema"])
         self.ends(0, "create", self.path("c"), "--struct-file", "-", data=MEMBER)
         self.assertEqual(self.size(self.path("c"))["schema"]["name"], "Member")
 
