@@ -370,9 +370,11 @@ static struct rise {
 
 static void rise_and_die(void *context)
 {
+    static struct stele *volatile held; /* to memcheck, what only a register holds is lost */
     struct stele *store = open_with(LEAST, STELE_READ_WRITE);
 
-    REQUIRE(store);
+    held = store;
+    REQUIRE(held);
     is_dying_in_flush = rise.is_killed;
     REQUIRE(stele_set_count(store, rise.count) == STELE_OK);
     _exit(8);
