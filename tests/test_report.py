@@ -1,8 +1,10 @@
 """The reporter itself: what it must not let pass."""
 import contextlib
+import importlib
 import importlib.util
 import io
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -148,6 +150,34 @@ class Skips(unittest.TestCase):
         for line in ("unit/a second some reason", "macos unit/a second reason", "any unit/a second"):
             with self.subTest(line=line), self.assertRaises(SystemExit):
                 self.allowed(line + "\n")
+
+
+class Variants(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        sys.path.insert(0, os.path.join(TOP, "tools"))
+        cls.matrix = importlib.import_module("matrix")
+
+    def test_every_variant_is_explained(self):
+        with open(os.path.join(TOP, "tests", "TESTING.md"), encoding="utf-8") as file:
+            rows = re.findall(r"^\| `([\w-]+)` \| .* \| (.*) \| (.*) \|$", file.read(), re.M)
+        explained = {name: (suites, part) for name, suites, part in rows}
+        for way in self.matrix.VARIANTS:
+            suites = way.suites.replace(",", ", ") or "compiled and linked"
+            part = (way.scale + " %" if way.scale else "all") if way.suites else "none"
+            self.assertEqual(explained.get(way.name),
+                             ("all" if suites == "unit, script, once" else suites, part), way.name)
+
+    def test_what_is_left_out_exists(self):
+        pinned = report.read_pinned(TOP)
+        self.assertEqual([name for way in self.matrix.VARIANTS for name in way.without if name not in pinned], [])
+
+    def test_an_unknown_variant_is_refused(self):
+        done = subprocess.run([sys.executable, os.path.join(TOP, "tools", "matrix.py"), "win65"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("win65", done.stdout)
+        self.assertIn("win64", done.stdout)
 
 
 class Processes(unittest.TestCase):

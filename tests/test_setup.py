@@ -1,4 +1,6 @@
-"""The set-up script, with installers that only write down what they were asked for."""
+"""The set-up script, with installers that only write down what they were asked for; and where sources come from."""
+import importlib.machinery
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -104,6 +106,36 @@ class Setup(unittest.TestCase):
 
     def test_an_unknown_word_is_refused(self):
         self.assertEqual(self.run_setup("everything")[0], 2)
+
+
+class Sources(unittest.TestCase):
+    """tools/libraries asks the mirrors of this machine, and no other archive."""
+    SUITES = {"bookworm", "bookworm-updates", "bookworm-security"}
+
+    @classmethod
+    def setUpClass(cls):
+        loader = importlib.machinery.SourceFileLoader("libraries", os.path.join(TOP, "tools", "libraries"))
+        cls.libraries = importlib.util.module_from_spec(importlib.util.spec_from_loader("libraries", loader))
+        loader.exec_module(cls.libraries)
+
+    def test_lists_of_one_line_are_asked_for_sources(self):
+        text = ("# a comment\ndeb http://a.example/debian bookworm main contrib # why\n"
+                "deb [arch=amd64 signed-by=/k.gpg] http://b.example/x bookworm-security main\n"
+                "deb [arch=amd64] http://c.example/debian bookworm-updates main\n"
+                "deb http://foreign.example bookworm-pgdg main\n# deb http://old.example bookworm main\n")
+        self.assertEqual(list(self.libraries.source_lines(text, self.SUITES)),
+                         ["deb-src http://a.example/debian bookworm main contrib",
+                          "deb-src [signed-by=/k.gpg] http://b.example/x bookworm-security main",
+                          "deb-src http://c.example/debian bookworm-updates main"])
+
+    def test_lists_of_stanzas_are_asked_for_sources(self):
+        text = ("Types: deb\n# snapshot\nURIs: http://a.example/debian\nSuites: bookworm bookworm-backports-sloppy\n"
+                "Components: main\nArchitectures: amd64\nSigned-By: /k.gpg\n\n"
+                "Types: deb\nURIs: http://foreign.example\nSuites: nodistro\nComponents: main\n\n"
+                "Enabled: no\nTypes: deb\nURIs: http://off.example\nSuites: bookworm\nComponents: main\n")
+        self.assertEqual(list(self.libraries.source_stanzas(text, self.SUITES)),
+                         ["Types: deb-src\nURIs: http://a.example/debian\nSuites: bookworm\nComponents: main\n"
+                          "Signed-By: /k.gpg"])
 
 
 if __name__ == "__main__":
