@@ -224,6 +224,9 @@ def main():
     matrix = Matrix(ways, build, jobs)
     try:
         outcomes = matrix.run()
+    except KeyboardInterrupt:
+        print("check: interrupted", file=sys.stderr)
+        return 130
     except Exception as error:  # what breaks here has failed as a test has
         traceback.print_exc()
         outcomes = [{"variant": "matrix", "build_seconds": 0, "suites": [report.failure_of("matrix", str(error))]}]

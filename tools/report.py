@@ -375,6 +375,9 @@ def command_run(args):
             wine.up()
         runner.submit(pool)
         suites = runner.results()
+    except KeyboardInterrupt:
+        print("report: interrupted", file=sys.stderr)
+        return 130
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         runner.stop()
