@@ -179,7 +179,7 @@ static int check_name(const char *path, const wchar_t *wide)
         name--;
     return wcslen(name) <= NAME_UNITS_MAX
                ? STELE_OK
-               : stele_fail(STELE_E_USAGE, "%s cannot be created: its name has more than %u characters; choose a "
+               : stele_fail(STELE_E_IO, "%s cannot be created: its name has more than %u characters; choose a "
                             "shorter one", path, NAME_UNITS_MAX);
 }
 

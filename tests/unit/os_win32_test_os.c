@@ -870,7 +870,7 @@ static void draft_says_why_it_cannot_be(void **state)
     stele_os_close(&file);
     name[strlen(scratch_folder) + 256] = 'n';
     name[strlen(scratch_folder) + 257] = '\0';
-    assert_code(stele_os_draft_open(name, 0600, &draft), STELE_E_USAGE);
+    assert_code(stele_os_draft_open(name, 0600, &draft), STELE_E_IO);
     assert_says("more than 255 characters");
 }
 
