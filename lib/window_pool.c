@@ -126,9 +126,9 @@ static size_t owed_place(const struct stele_window_pool *pool, uint64_t index)
 static bool owe(struct stele_window_pool *pool, const struct stele_window *window)
 {
     size_t place = owed_place(pool, window->index);
-    struct owed *owed = pool->owed + place;
+    struct owed *owed = place < pool->owed_count ? &pool->owed[place] : NULL;
 
-    if (place < pool->owed_count && owed->index == window->index) {
+    if (owed && owed->index == window->index) {
         owed->first = stele_min(owed->first, window->dirty_first);
         owed->end = stele_max(owed->end, window->dirty_end);
         return true;
@@ -141,8 +141,8 @@ static bool owe(struct stele_window_pool *pool, const struct stele_window *windo
             return false;
         pool->owed = owed;
         pool->owed_room = room;
-        owed += place;
     }
+    owed = &pool->owed[place];
     memmove(owed + 1, owed, (pool->owed_count++ - place) * sizeof(*owed));
     *owed = (struct owed){ .index = window->index, .first = window->dirty_first, .end = window->dirty_end };
     return true;
