@@ -396,7 +396,8 @@ static void random_lives_of_a_store_are_those_of_an_array(void **state)
         end_life();
     }
     assert_true(model.commits > lives * 30);
-    assert_true(model.refused > 0);
+    /* Of few lives none may have met a refusal. */
+    assert_true(model.refused > 0 || lives < 60);
     free(model.records);
     free(model.scratch);
     free(model.before);
