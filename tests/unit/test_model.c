@@ -382,7 +382,7 @@ static void end_life(void)
 
 static void random_lives_of_a_store_are_those_of_an_array(void **state)
 {
-    const unsigned lives = scaled(60, 4);
+    unsigned lives = scaled(60, 4);
 
     model.chance = chance_begin();
     model.records = malloc(MODEL_BYTES_MAX * 3);
@@ -394,10 +394,12 @@ static void random_lives_of_a_store_are_those_of_an_array(void **state)
         for (unsigned i = 0; i < 100; i++)
             step();
         end_life();
+        /* Few lives may meet no refusal: then there are more of them. */
+        if (life + 1 == lives && model.refused == 0 && lives < 60)
+            lives++;
     }
     assert_true(model.commits > lives * 30);
-    /* Of few lives none may have met a refusal. */
-    assert_true(model.refused > 0 || lives < 60);
+    assert_true(model.refused > 0);
     free(model.records);
     free(model.scratch);
     free(model.before);

@@ -290,7 +290,7 @@ static void do_anything(uint64_t budget_bytes, uint32_t flags)
     }
     assert_verifies(store);
     assert_verifies(reader);
-    assert_true(store_count > 50 && flush_count > 0 && sync_count > 0);
+    assert_true(store_count > 100 && flush_count > 0 && sync_count > 0);
     if (budget_bytes)
         assert_true(mapped_bytes_most <= 2 * budget_bytes);
     assert_ok(stele_close(reader));
