@@ -99,6 +99,18 @@ class Judge(unittest.TestCase):
         self.assertEqual(report.judge("unit/a", GOOD.replace("seed 5\n", "seed 5 "), 0, False, PINNED, set())[2], [])
 
 
+class Shown(unittest.TestCase):
+    def test_a_failed_test_is_shown_without_what_others_printed(self):
+        text = "[ RUN      ] a\nfine\n[       OK ] a\n[ RUN      ] b\nwhy\nit broke\n[  FAILED  ] b\n[ RUN      ] c\n"
+        self.assertEqual(report.lines_of(text, ["b"]), ["[ RUN      ] b", "why", "it broke", "[  FAILED  ] b"])
+
+    def test_where_the_suite_failed_its_end_is_shown(self):
+        text = "".join("line %d\n" % i for i in range(report.SHOWN_LINES_MAX + 1))
+        lines = report.lines_of(text, ["(suite)"])
+        self.assertEqual(len(lines), report.SHOWN_LINES_MAX + 1)
+        self.assertEqual((lines[0], lines[-1]), ("... 1 lines before", text.splitlines()[-1]))
+
+
 class Script(unittest.TestCase):
     def test_python_suites_print_what_the_reporter_reads(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -171,6 +183,18 @@ class Variants(unittest.TestCase):
     def test_what_is_left_out_exists(self):
         pinned = report.read_pinned(TOP)
         self.assertEqual([name for way in self.matrix.VARIANTS for name in way.without if name not in pinned], [])
+
+    def test_a_folder_is_built_once_also_where_two_variants_share_it(self):
+        """Suites of the first are running when the second begins: a program that is linked anew is missing for them."""
+        shared = [way for way in self.matrix.VARIANTS if way.folder == "native"]
+        self.assertEqual([way.name for way in shared], ["native", "memcheck"])
+        with tempfile.TemporaryDirectory() as folder:
+            matrix = self.matrix.Matrix(shared, folder, 1)
+            steps = []
+            matrix.call = lambda log, *command, **environment: steps.append(command[0]) or True
+            for way in shared:
+                self.assertIsNone(matrix.make(way))
+        self.assertEqual(steps, ["meson", "nice"])
 
     def test_an_unknown_variant_is_refused(self):
         done = subprocess.run([sys.executable, os.path.join(TOP, "tools", "matrix.py"), "win65"],

@@ -74,6 +74,7 @@ class Matrix:
         self.runners = []
         self.process = None
         self.peers = {}
+        self.made = set()  # folders
 
     def call(self, log, *command, **environment):
         """Run a step of the build; False after showing what it said."""
@@ -119,6 +120,9 @@ class Matrix:
         """Build it; why it failed, or None."""
         folder = os.path.join(self.build, way.folder)
         log = folder + ".log"
+        # Not again: meson would have all of it linked anew, under the hands of the suites that run there.
+        if way.folder in self.made:
+            return None
         steps = [("what it needs", lambda: not way.target or self.call(
                      log, LIBRARIES, way.target, os.path.join(self.build, "libraries"))),
                  ("meson setup", lambda: self.configure(way, folder, log)),
@@ -128,6 +132,7 @@ class Matrix:
                 with open(log, encoding="utf-8", errors="replace") as file:
                     self.say("".join(file.readlines()[-LOG_LINES_MAX:]))
                 return what + " failed: see above"
+        self.made.add(way.folder)
         return None
 
     @staticmethod

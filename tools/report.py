@@ -94,6 +94,22 @@ def judge(suite, text, exit_code, is_hung, pinned, allowed, wall_s_max=0):
     return passed_count, len(skipped), failures
 
 
+def lines_of(text, tests):
+    """Of what a suite printed, what says why @tests failed: theirs alone, or its end where that is not known."""
+    lines, shown, is_theirs = text.splitlines(), [], False
+    for line in lines:
+        found = MARK.search(line)
+        if found and found.group(1) == "RUN":
+            is_theirs = found.group(2).strip() in tests
+        if is_theirs:
+            shown.append(line)
+        if found and found.group(1) != "RUN":
+            is_theirs = False
+    shown = shown or lines
+    left = len(shown) - SHOWN_LINES_MAX
+    return (["... %d lines before" % left] if left > 0 else []) + shown[-SHOWN_LINES_MAX:]
+
+
 def read_table(path):
     """Lines of words, with their numbers; # starts a comment."""
     with open(path, encoding="utf-8") as file:
@@ -316,10 +332,7 @@ class Runner:
         for test, why in failures:
             print("  FAILED %s %s: %s" % (name, test, why))
         if failures:
-            lines = text.splitlines()
-            if len(lines) > SHOWN_LINES_MAX:
-                print("    | ... %d lines before" % (len(lines) - SHOWN_LINES_MAX))
-            for line in lines[-SHOWN_LINES_MAX:]:
+            for line in lines_of(text, [test for test, _ in failures]):
                 print("    | " + line)
         sys.stdout.flush()
 
