@@ -10,6 +10,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -186,4 +187,40 @@ bool stele_os_condition_wait(struct stele_os_condition *condition, struct stele_
 void stele_os_condition_broadcast(struct stele_os_condition *condition)
 {
     (void)pthread_cond_broadcast(condition_of(condition));
+}
+
+/* ---- threads ---- */
+
+_Static_assert(sizeof(pthread_t) <= sizeof(((struct stele_os_thread *)0)->storage), "fits");
+
+static void *run_thread(void *argument)
+{
+    struct stele_os_thread *thread = argument;
+
+    thread->run(thread->context);
+    return NULL;
+}
+
+int stele_os_thread_start(struct stele_os_thread *out, void (*run)(void *context), void *context)
+{
+    sigset_t all, old;
+    int system_code;
+
+    out->run = run;
+    out->context = context;
+    /* The application's signals are its own threads' to handle; faults are the faulting thread's. */
+    sigfillset(&all);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGSEGV);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    system_code = pthread_create((pthread_t *)(void *)out->storage, NULL, run_thread, out);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (system_code)
+        return stele_fail_system(STELE_E_NOMEM, system_code, "the system gives no thread");
+    return STELE_OK;
+}
+
+void stele_os_thread_join(struct stele_os_thread *thread)
+{
+    (void)pthread_join(*(pthread_t *)(void *)thread->storage, NULL);
 }

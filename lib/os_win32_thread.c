@@ -168,3 +168,35 @@ void stele_os_condition_broadcast(struct stele_os_condition *condition)
 {
     WakeAllConditionVariable(condition_of(condition));
 }
+
+/* ---- threads ---- */
+
+_Static_assert(sizeof(HANDLE) <= sizeof(((struct stele_os_thread *)0)->storage), "fits");
+
+static DWORD WINAPI run_thread(void *argument)
+{
+    struct stele_os_thread *thread = argument;
+
+    thread->run(thread->context);
+    return 0;
+}
+
+int stele_os_thread_start(struct stele_os_thread *out, void (*run)(void *context), void *context)
+{
+    HANDLE *handle = (HANDLE *)(void *)out->storage;
+
+    out->run = run;
+    out->context = context;
+    *handle = CreateThread(NULL, 0, run_thread, out, 0, NULL);
+    if (!*handle)
+        return stele_os_fail(STELE_E_NOMEM, GetLastError(), "the system gives no thread");
+    return STELE_OK;
+}
+
+void stele_os_thread_join(struct stele_os_thread *thread)
+{
+    HANDLE *handle = (HANDLE *)(void *)thread->storage;
+
+    WaitForSingleObject(*handle, INFINITE);
+    CloseHandle(*handle);
+}
