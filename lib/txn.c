@@ -11,6 +11,7 @@
 
 struct stele_txn {
     struct stele *store;
+    bool keeps_turn; /* the turn is of who began it, and stays */
     uint8_t *records; /* images, in the order in which their records were first staged */
     uint64_t *indexes;
     size_t staged_count, room;
@@ -30,6 +31,14 @@ static void txn_free(struct stele_txn *txn)
     free(txn);
 }
 
+/* Under the turn. */
+static void start(struct stele_txn *txn, struct stele *store)
+{
+    txn->store = store;
+    txn->base_count = txn->lowest = txn->count = stele_load(&store->live.words->count.word);
+    __atomic_fetch_add(&store->open_count, 1, __ATOMIC_RELAXED);
+}
+
 int stele_begin(struct stele *store, struct stele_txn **out)
 {
     if (!store || !out)
@@ -42,9 +51,18 @@ int stele_begin(struct stele *store, struct stele_txn **out)
         free(txn);
         return rc;
     }
-    txn->store = store;
-    txn->base_count = txn->lowest = txn->count = stele_load(&store->live.words->count.word);
-    __atomic_fetch_add(&store->open_count, 1, __ATOMIC_RELAXED);
+    start(txn, store);
+    *out = txn;
+    return STELE_OK;
+}
+
+int stele_txn_begin_in_turn(struct stele *store, struct stele_txn **out)
+{
+    struct stele_txn *txn = calloc(1, sizeof(*txn));
+    if (!txn)
+        return stele_fail(STELE_E_NOMEM, "out of memory for a transaction");
+    start(txn, store);
+    txn->keeps_turn = true;
     *out = txn;
     return STELE_OK;
 }
@@ -52,10 +70,11 @@ int stele_begin(struct stele *store, struct stele_txn **out)
 static void end(struct stele_txn *txn)
 {
     struct stele *store = txn->store;
+    bool gives_turn = !txn->keeps_turn;
     txn_free(txn);
     /* Before the turn is given: who closes the store may be waiting for it. */
     __atomic_fetch_sub(&store->open_count, 1, __ATOMIC_RELEASE);
-    if (store->fork_count == stele_os_fork_count())
+    if (gives_turn && store->fork_count == stele_os_fork_count())
         stele_turn_give(store); /* in a child of fork the turn is the parent's */
 }
 
