@@ -139,6 +139,12 @@ size_t stele_os_granularity(void);
  */
 int stele_os_map(const struct stele_os_file *file, uint64_t offset, size_t byte_count, bool is_writable,
                  bool is_random, void **out);
+/*
+ * Map @byte_count bytes from @offset, writable, for this process alone: a page shows the file until it is first stored
+ * to, and its own copy of what the file was at that moment from then on; nothing of it ever goes to the file. Not
+ * inherited by children. Shape and errors: as stele_os_map, STELE_E_FULL also memory for copies of all pages.
+ */
+int stele_os_map_private(const struct stele_os_file *file, uint64_t offset, size_t byte_count, void **out);
 void stele_os_unmap(void *address, size_t byte_count);
 /* Fault all pages of a writable map in now. Errors: STELE_E_FULL, STELE_E_IO instead of a fault later */
 int stele_os_populate(void *address, size_t byte_count);

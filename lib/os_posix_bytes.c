@@ -454,15 +454,14 @@ size_t stele_os_granularity(void)
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-int stele_os_map(const struct stele_os_file *file, uint64_t offset, size_t byte_count, bool is_writable,
-                 bool is_random, void **out)
+static int map_bytes(const struct stele_os_file *file, uint64_t offset, size_t byte_count, int protection, int kind,
+                     void **out)
 {
-    int protection = PROT_READ | (is_writable ? PROT_WRITE : 0);
     void *map;
 
     if (!is_inside(offset, byte_count))
         return stele_fail(STELE_E_TRUNCATED, "byte %" PRIu64 " lies behind the end of any file", offset);
-    map = mmap(NULL, byte_count, protection, MAP_SHARED, stele_os_descriptor(file), (off_t)offset);
+    map = mmap(NULL, byte_count, protection, kind, stele_os_descriptor(file), (off_t)offset);
     if (map == MAP_FAILED && (errno == ENOMEM || errno == EAGAIN || errno == EOVERFLOW))
         return stele_fail_system(STELE_E_FULL, errno,
                                  "no address space to map %zu bytes of the store from byte %" PRIu64
@@ -478,10 +477,28 @@ int stele_os_map(const struct stele_os_file *file, uint64_t offset, size_t byte_
                                  offset);
     /* Advice: a kernel without it is slower, and a child keeps a map that none of its handles uses. */
     (void)madvise(map, byte_count, MADV_DONTFORK);
-    if (is_random)
-        (void)madvise(map, byte_count, MADV_RANDOM);
     *out = map;
     return STELE_OK;
+}
+
+int stele_os_map(const struct stele_os_file *file, uint64_t offset, size_t byte_count, bool is_writable,
+                 bool is_random, void **out)
+{
+    int rc = map_bytes(file, offset, byte_count, PROT_READ | (is_writable ? PROT_WRITE : 0), MAP_SHARED, out);
+
+    if (!rc && is_random)
+        (void)madvise(*out, byte_count, MADV_RANDOM);
+    return rc;
+}
+
+int stele_os_map_private(const struct stele_os_file *file, uint64_t offset, size_t byte_count, void **out)
+{
+    int rc = map_bytes(file, offset, byte_count, PROT_READ | PROT_WRITE, MAP_PRIVATE, out);
+
+    /* As all maps of records: read-ahead makes large folios of the file's pages, and those make stores dear. */
+    if (!rc)
+        (void)madvise(*out, byte_count, MADV_RANDOM);
+    return rc;
 }
 
 void stele_os_unmap(void *address, size_t byte_count)

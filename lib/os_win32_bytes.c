@@ -407,27 +407,25 @@ static int fail_to_map(DWORD system_code, uint64_t offset, size_t byte_count)
     }
 }
 
-int stele_os_map(const struct stele_os_file *file, uint64_t offset, size_t byte_count, bool is_writable,
-                 bool is_random, void **out)
+/* A view with @access of a section with @protection. */
+static int map_bytes(const struct stele_os_file *file, uint64_t offset, size_t byte_count, DWORD protection,
+                     DWORD access, void **out)
 {
     HANDLE section;
     void *map;
     DWORD system_code;
     int rc;
 
-    (void)is_random; /* views are not read ahead far enough to turn it off */
     if (!is_inside(offset, byte_count))
         return stele_fail(STELE_E_TRUNCATED, "byte %" PRIu64 " lies behind the end of any file", offset);
     /* What is stored through the map, or made writable, may meet a page that cannot be had. */
     rc = stele_guard_install();
     if (rc)
         return rc;
-    section = CreateFileMappingW(stele_os_handle(file), NULL, is_writable ? PAGE_READWRITE : PAGE_READONLY, 0, 0,
-                                 NULL);
+    section = CreateFileMappingW(stele_os_handle(file), NULL, protection, 0, 0, NULL);
     if (!section)
         return fail_to_map(GetLastError(), offset, byte_count);
-    map = MapViewOfFile(section, is_writable ? FILE_MAP_WRITE : FILE_MAP_READ, (DWORD)(offset >> 32), (DWORD)offset,
-                        byte_count);
+    map = MapViewOfFile(section, access, (DWORD)(offset >> 32), (DWORD)offset, byte_count);
     system_code = GetLastError();
     CloseHandle(section);
     /* The rights were there for the section, so it is its size that is meant. */
@@ -437,6 +435,19 @@ int stele_os_map(const struct stele_os_file *file, uint64_t offset, size_t byte_
         return fail_to_map(system_code, offset, byte_count);
     *out = map;
     return STELE_OK;
+}
+
+int stele_os_map(const struct stele_os_file *file, uint64_t offset, size_t byte_count, bool is_writable,
+                 bool is_random, void **out)
+{
+    (void)is_random; /* views are not read ahead far enough to turn it off */
+    return map_bytes(file, offset, byte_count, is_writable ? PAGE_READWRITE : PAGE_READONLY,
+                     is_writable ? FILE_MAP_WRITE : FILE_MAP_READ, out);
+}
+
+int stele_os_map_private(const struct stele_os_file *file, uint64_t offset, size_t byte_count, void **out)
+{
+    return map_bytes(file, offset, byte_count, PAGE_WRITECOPY, FILE_MAP_COPY, out);
 }
 
 void stele_os_unmap(void *address, size_t byte_count)

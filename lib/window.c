@@ -239,8 +239,8 @@ int stele_window_pin_view(struct stele_windows *windows, uint64_t offset, size_t
                          : stele_window_pin(windows, offset, byte_count, out);
 }
 
-int stele_window_map_alone(struct stele_windows *windows, uint64_t offset, uint64_t byte_count,
-                           const uint8_t **out_bytes, void **out_map, size_t *out_map_bytes)
+static int map_view(struct stele_windows *windows, uint64_t offset, uint64_t byte_count, enum stele_window_use use,
+                    uint8_t **out_bytes, void **out_map, size_t *out_map_bytes)
 {
     uint64_t start = stele_round_down(offset, stele_os_granularity());
     uint64_t map_bytes = byte_count + (offset - start);
@@ -257,14 +257,34 @@ int stele_window_map_alone(struct stele_windows *windows, uint64_t offset, uint6
                           "a view of %" PRIu64 " bytes does not fit the address space; take several "
                           "smaller ones",
                           byte_count);
-    rc = windows->pool ? stele_window_pool_map(windows, start, (size_t)map_bytes, &map)
-                       : stele_os_map(windows->file, start, (size_t)map_bytes, false, true, &map);
+    if (windows->pool)
+        rc = stele_window_pool_map(windows, start, (size_t)map_bytes, use, &map);
+    else
+        rc = use == STELE_WINDOW_PRIVATE ? stele_os_map_private(windows->file, start, (size_t)map_bytes, &map)
+                                         : stele_os_map(windows->file, start, (size_t)map_bytes, false, true, &map);
     if (rc)
         return rc;
-    *out_bytes = (const uint8_t *)map + (offset - start);
+    *out_bytes = (uint8_t *)map + (offset - start);
     *out_map = map;
     *out_map_bytes = (size_t)map_bytes;
     return STELE_OK;
+}
+
+int stele_window_map_alone(struct stele_windows *windows, uint64_t offset, uint64_t byte_count,
+                           const uint8_t **out_bytes, void **out_map, size_t *out_map_bytes)
+{
+    uint8_t *bytes = NULL;
+    int rc = map_view(windows, offset, byte_count, STELE_WINDOW_VIEW, &bytes, out_map, out_map_bytes);
+
+    if (!rc)
+        *out_bytes = bytes;
+    return rc;
+}
+
+int stele_window_map_private(struct stele_windows *windows, uint64_t offset, uint64_t byte_count, uint8_t **out_bytes,
+                             void **out_map, size_t *out_map_bytes)
+{
+    return map_view(windows, offset, byte_count, STELE_WINDOW_PRIVATE, out_bytes, out_map, out_map_bytes);
 }
 
 void stele_window_unmap_alone(struct stele_windows *windows, void *map, size_t map_bytes)

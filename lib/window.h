@@ -16,7 +16,7 @@
  * Built with window_torture every window is one granule and is forbidden at the unpin, so that a wrong use faults, and
  * stores go through views as on a system that needs them.
  *
- * Not here: byte order, checksums, locking. Callers get plain bytes, read-only.
+ * Not here: byte order, checksums, locking. Callers get plain bytes, read-only but for copies of their own.
  */
 #ifndef STELE_WINDOW_H
 #define STELE_WINDOW_H
@@ -157,6 +157,9 @@ int stele_window_pin_view(struct stele_windows *windows, uint64_t offset, size_t
  */
 int stele_window_map_alone(struct stele_windows *windows, uint64_t offset, uint64_t byte_count,
                            const uint8_t **out_bytes, void **out_map, size_t *out_map_bytes);
+/* The same, writable and for this process alone, as stele_os_map_private; counted like any view. */
+int stele_window_map_private(struct stele_windows *windows, uint64_t offset, uint64_t byte_count, uint8_t **out_bytes,
+                             void **out_map, size_t *out_map_bytes);
 void stele_window_unmap_alone(struct stele_windows *windows, void *map, size_t map_bytes);
 
 /*

@@ -206,6 +206,14 @@ static int over_budget(const struct stele_window_pool *pool, uint64_t byte_count
                       "with more", byte_count, pool->budget_bytes);
 }
 
+static int map_as(const struct stele_windows *windows, uint64_t offset, size_t byte_count, enum stele_window_use use,
+                  void **out)
+{
+    return use == STELE_WINDOW_PRIVATE ? stele_os_map_private(windows->file, offset, byte_count, out)
+                                       : stele_os_map(windows->file, offset, byte_count, windows->is_writable, true,
+                                                      out);
+}
+
 /* Map a stretch: what is idle goes as far as the budget, or the address space, asks for it. */
 static int map_counted(struct stele_windows *windows, uint64_t offset, size_t byte_count, enum stele_window_use use,
                        void **out)
@@ -215,16 +223,16 @@ static int map_counted(struct stele_windows *windows, uint64_t offset, size_t by
     uint64_t room = pool->budget_bytes > byte_count ? pool->budget_bytes - byte_count : 0;
     int rc;
 
-    if (use == STELE_WINDOW_VIEW && byte_count > pool->budget_bytes)
+    if (use != STELE_WINDOW_MOMENT && byte_count > pool->budget_bytes)
         return over_budget(pool, byte_count);
     while (pool->mapped_bytes > room && close_oldest(pool))
         continue;
-    if (use == STELE_WINDOW_VIEW && pool->mapped_bytes > room)
+    if (use != STELE_WINDOW_MOMENT && pool->mapped_bytes > room)
         return over_budget(pool, byte_count);
     stele_error_keep(&before);
-    rc = stele_os_map(windows->file, offset, byte_count, windows->is_writable, true, out);
+    rc = map_as(windows, offset, byte_count, use, out);
     while (rc == STELE_E_FULL && close_oldest(pool)) {
-        rc = stele_os_map(windows->file, offset, byte_count, windows->is_writable, true, out);
+        rc = map_as(windows, offset, byte_count, use, out);
         if (!rc)
             stele_error_restore(&before);
     }
@@ -406,12 +414,13 @@ void stele_window_unpin_counted(struct stele_window *window)
 
 /* ---- views alone ---- */
 
-int stele_window_pool_map(struct stele_windows *windows, uint64_t offset, size_t byte_count, void **out)
+int stele_window_pool_map(struct stele_windows *windows, uint64_t offset, size_t byte_count,
+                          enum stele_window_use use, void **out)
 {
     int rc;
 
     stele_os_mutex_lock(&windows->mutex);
-    rc = map_counted(windows, offset, byte_count, STELE_WINDOW_VIEW, out);
+    rc = map_counted(windows, offset, byte_count, use, out);
     stele_os_mutex_unlock(&windows->mutex);
     return rc;
 }

@@ -11,8 +11,8 @@
 
 #include "window.h"
 
-/* Who asks: a moment passes the budget rather than fail, a view does not. */
-enum stele_window_use { STELE_WINDOW_MOMENT, STELE_WINDOW_VIEW };
+/* Who asks: a moment passes the budget rather than fail, a view does not, nor does one with copies of its own. */
+enum stele_window_use { STELE_WINDOW_MOMENT, STELE_WINDOW_VIEW, STELE_WINDOW_PRIVATE };
 
 /* Windows of a build that looks for wrong uses: as small, and mapped as short, as can be. */
 bool stele_window_is_torture(void);
@@ -29,7 +29,8 @@ int stele_window_pool_pin(struct stele_windows *windows, uint64_t offset, uint64
                           enum stele_window_use use, struct stele_pin *out);
 
 /* Map @byte_count bytes from @offset, whole granules, counted. Errors: STELE_E_FULL the budget, or address space */
-int stele_window_pool_map(struct stele_windows *windows, uint64_t offset, size_t byte_count, void **out);
+int stele_window_pool_map(struct stele_windows *windows, uint64_t offset, size_t byte_count,
+                          enum stele_window_use use, void **out);
 void stele_window_pool_unmap(struct stele_windows *windows, void *map, size_t byte_count);
 
 /* What was stored into the pinned @window: to be flushed, also when the window is gone by then. */

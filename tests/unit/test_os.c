@@ -384,6 +384,48 @@ static void touch_what_is_forbidden(void *context)
     _exit(bytes[5] == 6 ? 0 : 1);
 }
 
+static void a_private_map_keeps_what_is_stored_and_shows_the_file_elsewhere(void **state)
+{
+    struct stele_os_file file;
+    void *map = NULL, *shared = NULL;
+    unsigned char *view = NULL, *own = NULL;
+    unsigned char out[2];
+
+    make_file(scratch_path, 128 * KIB);
+    file = open_file(true);
+    assert_ok(stele_os_map(&file, 0, 128 * KIB, true, true, &shared));
+    assert_ok(stele_os_map_private(&file, 64 * KIB, 64 * KIB, &map));
+    view = (unsigned char *)shared + 64 * KIB;
+    own = map;
+    assert_memory_equal(own, view, 64 * KIB);
+    own[5000] = 200;
+    /* A page of its own now; the others are the file's. */
+    assert_ok(stele_os_store(&file, 64 * KIB + 5001, "a", 1, view + 5001));
+    assert_ok(stele_os_store(&file, 64 * KIB + 20000, "b", 1, view + 20000));
+    assert_int_equal(own[5000], 200);
+    assert_int_equal(own[5001], (64 * KIB + 5001) % 251 + 1);
+    assert_int_equal(own[20000], 'b');
+    assert_int_equal(view[5000], (64 * KIB + 5000) % 251 + 1);
+    stele_os_unmap(map, 64 * KIB);
+    assert_ok(stele_os_flush(view, 64 * KIB));
+    stele_os_unmap(shared, 128 * KIB);
+    assert_ok(stele_os_sync(&file));
+    assert_ok(stele_os_read(&file, 64 * KIB + 5000, out, 2));
+    assert_int_equal(out[0], (64 * KIB + 5000) % 251 + 1);
+    assert_int_equal(out[1], 'a');
+    assert_int_equal(stele_os_map_private(&file, 1, 1, &map), STELE_E_IO);
+    assert_int_equal(stele_os_map_private(&file, UINT64_C(1) << 63, 1, &map), STELE_E_TRUNCATED);
+    stele_os_close(&file);
+    /* Nothing of it is ever written, so a file that may only be read will do. */
+    file = open_file(false);
+    assert_ok(stele_os_map_private(&file, 0, 64 * KIB, &map));
+    *(unsigned char *)map = 77;
+    stele_os_unmap(map, 64 * KIB);
+    assert_ok(stele_os_read(&file, 0, out, 1));
+    assert_int_equal(out[0], 1);
+    stele_os_close(&file);
+}
+
 static void a_map_that_is_forbidden_faults(void **state)
 {
     struct child child;
@@ -900,6 +942,7 @@ int main(void)
         IN_SCRATCH(touch_moves_the_time_of_change),
         IN_SCRATCH(map_refuses_what_the_address_space_has_no_room_for),
         IN_SCRATCH(maps_begin_at_every_multiple_of_the_granularity),
+        IN_SCRATCH(a_private_map_keeps_what_is_stored_and_shows_the_file_elsewhere),
         IN_SCRATCH(a_map_that_is_forbidden_faults),
         IN_SCRATCH(views_of_two_processes_agree_at_once),
         IN_SCRATCH(a_file_grows_under_the_views_of_another_process),
