@@ -20,6 +20,7 @@ void stele_checkpoint_poison(struct stele *store)
     stele_replay_done(&replay);
     stele_log(STELE_LOG_ERROR, "%s: a sync failed; the handle is read-only from here", store->path);
     stele_error_restore(&kept);
+    stele_fail_advise(store->path, "nothing acknowledged is lost; close the handle and open the store again");
 }
 
 int stele_checkpoint_sync(struct stele *store)
@@ -93,6 +94,7 @@ int stele_checkpoint_make(struct stele *store, uint64_t need_bytes, bool is_clea
 {
     struct stele_superblock now;
     struct stele_ring ring;
+    assert(!stele_pending_is_any(&store->pending)); /* the flip would free the ring under it */
     int rc = stele_handle_ring(store, &ring);
     /* Another handle may have flipped since: the file says what rules. */
     if (!rc)

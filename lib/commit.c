@@ -4,6 +4,7 @@
 #include "block.h"
 #include "checkpoint.h"
 #include "error.h"
+#include "settle.h"
 
 #include <stdlib.h>
 
@@ -39,10 +40,12 @@ static int compute_block(struct stele *store, struct stele_commit_plan *plan, ui
     const uint64_t old_count = stele_block_records(layout, block, plan->old_count);
     const uint64_t new_count = stele_block_records(layout, block, plan->new_count);
     const uint64_t kept = stele_min(stele_min(old_count, new_count), plan->lowest > first ? plan->lowest - first : 0);
+    const uint64_t in_place = stele_block_records(layout, block, stele_load(&store->live.words->count.word));
     uint64_t word;
-    int rc = stele_block_load(store, block, old_count, &word);
+    int rc = stele_block_load(store, block, in_place, &word);
     if (rc)
         return rc;
+    stele_pending_lay(&store->pending, layout, block, store->entry.bytes, store->old_block, &word);
     memcpy(store->new_block, store->old_block, (size_t)(kept * record_bytes));
     memset(store->new_block + kept * record_bytes, 0, (size_t)((new_count - kept) * record_bytes));
     for (; *at < plan->record_count && plan->records[*at].index < end; (*at)++) {
@@ -154,7 +157,7 @@ static int encode_count_and_records(struct stele *store, const struct stele_comm
 {
     const uint64_t record_bytes = store->fixed.record_bytes;
     uint8_t *payload;
-    int rc = stele_entry_begin(&store->entry);
+    int rc = stele_entry_follow(&store->entry);
     if (!rc && is_count_moved(plan))
         rc = stele_entry_add(&store->entry, STELE_ITEM_COUNT, 0, plan->lowest, plan->new_count, 0, &payload);
     for (size_t i = 0, n; i < plan->record_count && !rc; i += n) {
@@ -198,9 +201,9 @@ static int encode(struct stele *store, const struct stele_commit_plan *plan, uin
 /* Find room in the ring; where there is none, empty it. */
 static int find_place(struct stele *store, uint64_t entry_bytes, uint64_t *out_place)
 {
-    uint64_t padded_bytes = stele_round_up(entry_bytes + STELE_ENTRY_TRAILER_BYTES, STELE_PAGE_BYTES);
+    uint64_t padded_bytes = stele_round_up(entry_bytes, STELE_PAGE_BYTES);
     struct stele_ring ring;
-    int rc = stele_commit_check_size(store, entry_bytes + STELE_ENTRY_TRAILER_BYTES);
+    int rc = stele_commit_check_size(store, entry_bytes);
     if (!rc)
         rc = stele_handle_ring(store, &ring);
     if (rc || stele_ring_place(&ring, padded_bytes, out_place))
@@ -226,103 +229,6 @@ static int allocate(struct stele *store, const struct stele_commit_plan *plan)
     return rc;
 }
 
-/* One write, one sync. From here a crash replays the entry. */
-static int write_entry(struct stele *store, uint64_t place, uint64_t *out_sequence)
-{
-    struct stele_live *words = store->live.words;
-    struct stele_entry_identity identity = {
-        .sequence = stele_load(&words->logged.word) + 1,
-        .session = store->session,
-        .chain = stele_load(&words->chain.word),
-        .synced_seq = stele_load(&words->synced.word),
-        .writer = store->writer_id,
-    };
-    uint64_t trailer;
-    size_t padded_bytes;
-    int rc = stele_entry_seal(&store->entry, &identity, &trailer, &padded_bytes);
-    if (rc)
-        return rc;
-    stele_live_set_state(&store->live, STELE_STATE_COMMITTING);
-    rc = stele_os_write_durable(&store->file, store->fixed.journal_offset + place, store->entry.bytes, padded_bytes);
-    if (rc) {
-        struct stele_error why;
-        stele_error_keep(&why);
-        stele_checkpoint_poison(store);
-        *out_sequence = identity.sequence;
-        return stele_fail_unknown(identity.sequence, 0, "%s: commit %" PRIu64 " may or may not be there: %s; close the "
-                                  "handle, open the store again and ask stele_outcome", store->path,
-                                  identity.sequence, why.text);
-    }
-    stele_store(&words->logged.word, identity.sequence);
-    stele_store(&words->chain.word, trailer);
-    stele_store(&words->ring_tail.word, place + store->entry.used_bytes);
-    stele_store(&words->synced.word, identity.sequence);
-    *out_sequence = identity.sequence;
-    return STELE_OK;
-}
-
-static void collect_stripes(const struct stele *store, const struct stele_commit_plan *plan,
-                            struct stele_stripe_set *set)
-{
-    const struct stele_layout *layout = &store->fixed;
-    stele_stripes_clear(set);
-    for (size_t i = 0; i < plan->record_count; i++)
-        stele_stripes_add(set, stele_block_of(layout, plan->records[i].index));
-    for (size_t i = 0; i < plan->word_count; i++)
-        stele_stripes_add(set, plan->words[i].block);
-    /* The old last block while the count moves, and every block that a truncation cuts. */
-    uint64_t low = stele_min(plan->lowest, plan->new_count);
-    if (plan->old_count && plan->new_count != plan->old_count)
-        stele_stripes_add(set, stele_block_of(layout, plan->old_count - 1));
-    if (low < plan->old_count)
-        stele_stripes_add_range(set, stele_block_of(layout, low),
-                                stele_blocks_below(layout, plan->old_count) - stele_block_of(layout, low));
-}
-
-static int store_images(struct stele *store)
-{
-    const uint64_t record_bytes = store->fixed.record_bytes;
-    const uint8_t *at = store->entry.bytes + sizeof(struct stele_entry_head);
-    const uint8_t *end = store->entry.bytes + store->entry.used_bytes - STELE_ENTRY_TRAILER_BYTES;
-    const uint8_t *payload;
-    const struct stele_item *item;
-    int rc = STELE_OK;
-    /* Out of the entry: the runs are made there, and what is stored is what was hashed. */
-    while (!rc && (item = stele_item_next(&at, end, &payload)) != NULL) {
-        if (item->type == STELE_ITEM_RECORDS) {
-            assert(item->bytes == item->n * record_bytes);
-            rc = stele_apply_records(store, item->first, payload, item->n);
-        } else if (item->type == STELE_ITEM_SUMS) {
-            rc = stele_apply_words(store, item->first, (const void *)payload, item->n);
-        }
-    }
-    return rc;
-}
-
-/* Between odd and even nothing blocks or faults; readers look again when the stripes are even. */
-static int put_in_place(struct stele *store, const struct stele_commit_plan *plan, uint64_t sequence)
-{
-    struct stele_live *words = store->live.words;
-    struct stele_stripe_set set;
-    collect_stripes(store, plan, &set);
-    stele_stripes_hold(&store->live, &set);
-    int rc = store_images(store);
-    if (rc) {
-        struct stele_error why;
-        stele_error_keep(&why);
-        store->is_poisoned = true;
-        stele_live_set_state(&store->live, STELE_STATE_FAILED);
-        return stele_fail_unknown(sequence, 1, "%s: commit %" PRIu64 " is durable but could not be put in place: %s; "
-                                  "the next one to open the store does that", store->path, sequence, why.text);
-    }
-    stele_store_release(&words->count.word, plan->new_count);
-    stele_store(&words->count_high.word, stele_max(stele_load(&words->count_high.word), plan->new_count));
-    stele_store_release(&words->version.word, sequence);
-    stele_stripes_release(&store->live, &set, sequence);
-    stele_store(&words->applied.word, sequence);
-    return STELE_OK;
-}
-
 static void remember(struct stele *store, const struct stele_commit_plan *plan, uint64_t now_us)
 {
     store->modified_us = now_us;
@@ -340,36 +246,84 @@ static void remember(struct stele *store, const struct stele_commit_plan *plan, 
     }
 }
 
-int stele_commit_write(struct stele *store, const struct stele_commit_plan *plan, uint64_t *out_sequence)
+/* Behind the run if there is room for it, else in a run of its own, whatever is pending settled. */
+static int find_run(struct stele *store, uint64_t entry_bytes)
 {
-    uint64_t now_us = stele_os_now_us(), place, sequence = 0;
+    struct stele_ring ring;
+    int rc = stele_handle_ring(store, &ring);
+    if (rc)
+        return rc;
+    if (stele_settle_is_due(store)) {
+        uint64_t run_bytes = store->entry.used_bytes + entry_bytes;
+        if (run_bytes <= stele_min(STELE_RUN_BYTES_MAX, ring.bytes / 2) && stele_ring_follows(&ring, entry_bytes))
+            return STELE_OK;
+        rc = stele_settle_pending(store);
+        /* Of this commit nothing is anywhere. */
+        if (rc == STELE_E_UNKNOWN) {
+            struct stele_error why;
+            stele_error_keep(&why);
+            rc = stele_fail(STELE_E_CONFLICT, "nothing of this commit is in the store, as one before it failed: %s",
+                            why.text);
+        }
+    }
+    return rc ? rc : find_place(store, entry_bytes, &store->run_place);
+}
+
+/* Encode @plan behind the run and seal it. Who reads pending images holds the mutex: the run may move. */
+static int encode_entry(struct stele *store, const struct stele_commit_plan *plan, bool is_pending, uint64_t now_us,
+                        uint64_t *out_sequence, uint64_t *out_trailer)
+{
+    struct stele_live *words = store->live.words;
+    struct stele_pending *pending = &store->pending;
+    struct stele_entry_identity identity = {
+        .sequence = stele_load(&words->logged.word) + 1,
+        .session = store->session,
+        .chain = stele_load(&words->chain.word),
+        .synced_seq = stele_load(&words->synced.word),
+        .writer = store->writer_id,
+    };
+    size_t padded_bytes;
+    stele_os_mutex_lock(&pending->mutex);
     int rc = encode(store, plan, now_us);
     if (!rc)
-        rc = find_place(store, store->entry.used_bytes, &place);
+        rc = stele_entry_seal(&store->entry, &identity, out_trailer, &padded_bytes);
+    if (!rc && is_pending)
+        rc = stele_pending_reserve(pending, plan->record_count, plan->word_count);
+    if (!rc && is_pending)
+        rc = stele_pending_add(pending, &store->fixed, &store->entry);
+    if (!rc && is_pending) {
+        pending->last_sequence = identity.sequence;
+        pending->count = plan->new_count;
+        if (pending->entry_count == 1) {
+            pending->session = store->session;
+            pending->first_sequence = identity.sequence;
+            pending->began_us = stele_os_clock_us();
+        }
+    }
+    if (rc)
+        stele_entry_drop(&store->entry);
+    stele_os_mutex_unlock(&pending->mutex);
+    *out_sequence = identity.sequence;
+    return rc;
+}
+
+int stele_commit_write(struct stele *store, const struct stele_commit_plan *plan, enum stele_durability durability,
+                       uint64_t *out_sequence)
+{
+    const bool is_pending = durability == STELE_ASYNC;
+    uint64_t now_us = stele_os_now_us(), sequence = 0, trailer;
+    int rc = find_run(store, stele_commit_entry_bytes(store, plan));
     if (!rc)
         rc = allocate(store, plan);
+    if (!rc)
+        rc = encode_entry(store, plan, is_pending, now_us, &sequence, &trailer);
+    /* An error up to here changes nothing. */
     if (rc)
         return rc;
-    /*
-     * The order is the guarantee (DESIGN.md, Commit):
-     *  1. entry durable: from here a crash replays it;
-     *  2. records and sums in place: a crash may tear them, step 1 repairs that;
-     *  3. count and version published: readers may look.
-     */
-    rc = write_entry(store, place, &sequence);
-    if (!rc)
-        rc = put_in_place(store, plan, sequence);
+    rc = is_pending ? stele_settle_later(store, sequence, trailer) : stele_settle_run(store, sequence, trailer);
     if (out_sequence && (!rc || rc == STELE_E_UNKNOWN))
         *out_sequence = sequence;
-    if (rc)
-        return rc;
-    if (stele_live_is_cut(&store->live)) {
-        store->is_poisoned = true;
-        return stele_fail_unknown(sequence, 0, "%s: the file was cut during commit %" PRIu64 "; restore it from a "
-                                  "backup", store->path, sequence);
-    }
-    remember(store, plan, now_us);
-    stele_live_set_state(&store->live, STELE_STATE_IDLE);
-    stele_os_wake(&store->live.words->version.word);
-    return STELE_OK;
+    if (!rc)
+        remember(store, plan, now_us);
+    return rc;
 }

@@ -56,9 +56,12 @@ int stele_commit_check_size(const struct stele *store, uint64_t entry_bytes);
 /*
  * Commit @plan; its sequence to *@out_sequence (NULL is fine).
  *
- * Errors:  before anything changed: STELE_E_TOO_BIG, STELE_E_FULL, STELE_E_NOMEM; STELE_E_UNKNOWN as stele_commit
+ * Shape:   with STELE_ASYNC it does not cut, raises the count by what is staged only, and the room is there
+ * Errors:  before anything changed: STELE_E_TOO_BIG, STELE_E_FULL, STELE_E_NOMEM, STELE_E_CONFLICT what was pending
+ *          failed; STELE_E_UNKNOWN as stele_commit
  */
-int stele_commit_write(struct stele *store, const struct stele_commit_plan *plan, uint64_t *out_sequence);
+int stele_commit_write(struct stele *store, const struct stele_commit_plan *plan, enum stele_durability durability,
+                       uint64_t *out_sequence);
 
 void stele_commit_plan_done(struct stele_commit_plan *plan); /* safe twice, and on a zeroed struct */
 

@@ -205,7 +205,9 @@ struct stele_live {
     uint64_t writer_started_us;
     uint64_t last_commit_us;
     uint64_t stored_end; /* index: behind it no view was ever stored through; outlives sessions */
-    uint64_t reserved1[4];
+    uint64_t run_place;  /* where the unsynced run begins in the ring, and */
+    uint64_t run_chain;  /* the trailer before it; of a run only, so of logged > synced */
+    uint64_t reserved1[2];
 };
 static_assert(sizeof(struct stele_live) == 17 * 64, "on disk");
 static_assert(sizeof(struct stele_live) <= STELE_LIVE_STRIPES_OFFSET, "on disk");

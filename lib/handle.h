@@ -9,7 +9,7 @@
 
 #include "journal.h"
 #include "live.h"
-#include "lookup.h"
+#include "pending.h"
 #include "replay.h"
 #include "schema.h"
 #include "superblock.h"
@@ -34,6 +34,8 @@ struct stele {
     bool is_writable;
     stele_progress *progress;
     void *progress_context;
+    uint32_t sync_interval_ms;
+    bool has_no_threads;
     uint64_t index_limit;      /* no record of this size can have it: words of live are clamped to it */
     struct stele_layout fixed; /* as at open: for what never changes (record size, records' place, blocks) */
     struct stele_live_map live;
@@ -59,7 +61,13 @@ struct stele {
     uint64_t last_holds;       /* of the turn given back */
     bool has_foreign;          /* the ring holds entries of others since the checkpoint */
     struct stele_lookup checked; /* blocks found good since the checkpoint */
-    struct stele_entry entry;  /* memory for the next one */
+    struct stele_entry entry;  /* the run: entries that are pending, and the next one behind them */
+    uint64_t run_place;        /* in the ring, of the run's first byte */
+    struct stele_pending pending;
+    struct stele_os_thread syncer;
+    struct stele_os_condition syncer_wanted;
+    bool has_syncer;           /* changed by who has the turn */
+    bool is_closing;           /* the syncer is to end; under `mutex` */
     uint8_t *old_block, *new_block; /* a block each */
     bool has_user, has_tag;    /* own commits since the checkpoint set them */
     uint64_t user_version, modified_us;

@@ -19,13 +19,20 @@ static int reserve(struct stele_entry *entry, size_t byte_count)
     return STELE_OK;
 }
 
+int stele_entry_follow(struct stele_entry *entry)
+{
+    int rc = reserve(entry, STELE_PAGE_BYTES);
+    if (rc)
+        return rc;
+    entry->start_bytes = entry->used_bytes;
+    entry->used_bytes += sizeof(struct stele_entry_head);
+    return STELE_OK;
+}
+
 int stele_entry_begin(struct stele_entry *entry)
 {
     entry->used_bytes = 0;
-    int rc = reserve(entry, STELE_PAGE_BYTES);
-    if (!rc)
-        entry->used_bytes = sizeof(struct stele_entry_head);
-    return rc;
+    return stele_entry_follow(entry);
 }
 
 int stele_entry_add(struct stele_entry *entry, uint16_t type, uint32_t region, uint64_t first, uint64_t n,
@@ -55,7 +62,7 @@ int stele_entry_seal(struct stele_entry *entry, const struct stele_entry_identit
     struct stele_entry_head head = {
         .magic = STELE_ENTRY_MAGIC,
         .kind = STELE_ENTRY_COMMIT,
-        .length = entry->used_bytes + STELE_ENTRY_TRAILER_BYTES,
+        .length = entry->used_bytes - entry->start_bytes + STELE_ENTRY_TRAILER_BYTES,
         .sequence = identity->sequence,
         .session = identity->session,
         .chain = identity->chain,
@@ -63,8 +70,9 @@ int stele_entry_seal(struct stele_entry *entry, const struct stele_entry_identit
         .writer = identity->writer,
     };
     head.hash = stele_hash64(&head, offsetof(struct stele_entry_head, hash), head.session);
-    memcpy(entry->bytes, &head, sizeof(head));
-    uint64_t trailer = stele_hash64(entry->bytes, entry->used_bytes, head.session);
+    memcpy(entry->bytes + entry->start_bytes, &head, sizeof(head));
+    uint64_t trailer = stele_hash64(entry->bytes + entry->start_bytes, entry->used_bytes - entry->start_bytes,
+                                    head.session);
     memcpy(entry->bytes + entry->used_bytes, &trailer, sizeof(trailer));
     entry->used_bytes += sizeof(trailer);
     *out_trailer = trailer;
@@ -101,6 +109,15 @@ bool stele_ring_place(const struct stele_ring *ring, uint64_t padded_bytes, uint
         return true;
     }
     return false;
+}
+
+bool stele_ring_follows(const struct stele_ring *ring, uint64_t byte_count)
+{
+    uint64_t end = stele_round_up(ring->tail + byte_count, STELE_PAGE_BYTES);
+    uint64_t head_page = stele_round_down(ring->head, STELE_PAGE_BYTES);
+    if (ring->tail <= ring->head)
+        return end < head_page;
+    return end <= ring->bytes && !(end == ring->bytes && ring->head == 0);
 }
 
 uint64_t stele_ring_used(const struct stele_ring *ring)

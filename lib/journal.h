@@ -15,10 +15,11 @@
 
 /* ---- making an entry ---- */
 
-/* An entry under construction. Zeroed it is empty; done frees. */
+/* Entries of one run, one behind the other, the last under construction. Zeroed it is empty; done frees. */
 struct stele_entry {
     uint8_t *bytes;
-    size_t used_bytes; /* a multiple of 8 */
+    size_t start_bytes; /* where the last one begins */
+    size_t used_bytes;  /* a multiple of 8 */
     size_t room_bytes;
 };
 
@@ -28,6 +29,10 @@ struct stele_entry_identity {
 
 /* Begin anew; the memory is kept. Errors: STELE_E_NOMEM */
 int stele_entry_begin(struct stele_entry *entry);
+/* Begin behind the one that was sealed last. Errors: STELE_E_NOMEM, with nothing changed */
+int stele_entry_follow(struct stele_entry *entry);
+/* Take back what was begun. */
+static inline void stele_entry_drop(struct stele_entry *entry) { entry->used_bytes = entry->start_bytes; }
 /*
  * Add an item and point *@out_payload at its @payload_bytes, zeroed.
  *
@@ -38,7 +43,7 @@ int stele_entry_add(struct stele_entry *entry, uint16_t type, uint32_t region, u
 /*
  * Fill head and trailer, pad with zeros to a page, and give the trailer, which is the chain of the successor.
  *
- * Shape:   entry->used_bytes is the length; *out_padded_bytes, a multiple of 4096, are to be written
+ * Shape:   entry->used_bytes is the length of the run; *out_padded_bytes, a multiple of 4096, are to be written
  */
 int stele_entry_seal(struct stele_entry *entry, const struct stele_entry_identity *identity,
                      uint64_t *out_trailer, size_t *out_padded_bytes);
@@ -66,6 +71,8 @@ static inline uint64_t stele_ring_entry_bytes_max(uint64_t ring_bytes) { return 
  * Find the place for an entry of @padded_bytes, behind the tail or at 0: false if it would reach the head.
  */
 bool stele_ring_place(const struct stele_ring *ring, uint64_t padded_bytes, uint64_t *out_place);
+/* Whether the @byte_count bytes behind the tail are free, up to the end of their last page: the run goes on there. */
+bool stele_ring_follows(const struct stele_ring *ring, uint64_t byte_count);
 /* Bytes from head to tail. */
 uint64_t stele_ring_used(const struct stele_ring *ring);
 

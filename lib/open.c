@@ -26,8 +26,11 @@ void stele_handle_free(struct stele *store)
     /* In a child of fork a thread of the parent may hold the one or wait for the other for ever. */
     if (store->fork_count == stele_os_fork_count()) {
         stele_os_condition_done(&store->turn_over);
+        stele_os_condition_done(&store->syncer_wanted);
         stele_os_mutex_done(&store->mutex);
+        stele_os_mutex_done(&store->pending.mutex);
     }
+    stele_pending_done(&store->pending);
     stele_lookup_done(&store->checked);
     stele_entry_done(&store->entry);
     stele_schema_free(store->schema);
@@ -73,6 +76,8 @@ int stele_handle_new(const char *path, const struct stele_options *options, stru
     store->fork_count = stele_os_fork_count();
     store->lock_wait_ms = options->lock_wait_ms;
     store->read_wait_ms = options->read_wait_ms;
+    store->sync_interval_ms = options->sync_interval_ms;
+    store->has_no_threads = options->flags & STELE_NO_THREADS;
     store->progress = options->progress;
     store->progress_context = options->progress_context;
     store->is_writable = options->mode == STELE_READ_WRITE;
@@ -84,6 +89,10 @@ int stele_handle_new(const char *path, const struct stele_options *options, stru
     int rc = stele_os_mutex_init(&store->mutex);
     if (!rc)
         rc = stele_os_condition_init(&store->turn_over);
+    if (!rc)
+        rc = stele_os_condition_init(&store->syncer_wanted);
+    if (!rc)
+        rc = stele_os_mutex_init(&store->pending.mutex);
     if (!rc)
         rc = stele_os_random(&store->writer_id, sizeof(store->writer_id));
     if (!rc)

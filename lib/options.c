@@ -57,8 +57,6 @@ int stele_options_read(const struct stele_options *options, uint32_t flags_known
         return stele_fail(STELE_E_USAGE, "flags %#" PRIx32 " are not known to this call", read.flags & ~flags_known);
     if (read.mode > STELE_READ_WRITE)
         return stele_fail(STELE_E_USAGE, "mode %" PRIu32 " is not known", read.mode);
-    if (read.sync_interval_ms)
-        return stele_fail(STELE_E_USAGE, "sync_interval_ms must be zero in this version");
     if (read.permissions & ~UINT32_C(0777))
         return stele_fail(STELE_E_USAGE, "permissions %#" PRIo32 ": only the bits of 0777 can be set",
                           read.permissions);
@@ -68,6 +66,8 @@ int stele_options_read(const struct stele_options *options, uint32_t flags_known
         read.lock_wait_ms = STELE_WAIT_MS_DEFAULT;
     if (read.read_wait_ms == 0)
         read.read_wait_ms = STELE_WAIT_MS_DEFAULT;
+    if (read.sync_interval_ms == 0)
+        read.sync_interval_ms = STELE_SYNC_INTERVAL_MS_DEFAULT;
     *out = read;
     return STELE_OK;
 }

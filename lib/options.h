@@ -7,6 +7,7 @@
 #include "stele.h"
 
 #define STELE_WAIT_MS_DEFAULT 5000u
+#define STELE_SYNC_INTERVAL_MS_DEFAULT 100u
 
 /*
  * Read @options (NULL: all defaults) into *@out.

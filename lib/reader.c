@@ -3,6 +3,7 @@
 #include "error.h"
 #include "guard.h"
 #include "recover.h"
+#include "settle.h"
 
 #include <stdlib.h>
 
@@ -157,9 +158,50 @@ const struct stele_replay *stele_reader_overlay(const struct stele_reading *read
     return reading && reading->is_detached ? &reading->overlay : NULL;
 }
 
+/* ---- what this handle left pending ---- */
+
+/* Whether something is pending, and no other handle has put it in place; then the mutex of it is held. */
+static bool pending_lock(struct stele *store)
+{
+    if (!stele_settle_is_due(store))
+        return false;
+    stele_os_mutex_lock(&store->pending.mutex);
+    if (stele_settle_is_due(store) && stele_settle_is_own(store))
+        return true;
+    stele_os_mutex_unlock(&store->pending.mutex);
+    return false;
+}
+
+/* The count with what is pending; false where nothing is. */
+static bool pending_says(const struct stele *store, uint64_t *out_count)
+{
+    struct stele *own = (struct stele *)(uintptr_t)store; /* the mutex is no part of what a caller sees */
+    if (!pending_lock(own))
+        return false;
+    *out_count = own->pending.count;
+    stele_os_mutex_unlock(&own->pending.mutex);
+    return true;
+}
+
+/* Copy the pending image of record @index; false where there is none. */
+static bool copy_pending(struct stele *store, uint64_t index, void *out)
+{
+    size_t at;
+    if (!pending_lock(store))
+        return false;
+    bool is_found = stele_pending_find(&store->pending, index, &at);
+    if (is_found)
+        memcpy(out, store->entry.bytes + at, (size_t)store->fixed.record_bytes);
+    stele_os_mutex_unlock(&store->pending.mutex);
+    return is_found;
+}
+
 uint64_t stele_reader_count(const struct stele *store, const struct stele_reading *reading)
 {
     /* Of live words only where the reading says live: those of an earlier life may say anything. */
+    uint64_t pending_count;
+    if (!reading && pending_says(store, &pending_count))
+        return pending_count;
     return reading && reading->is_detached
                ? reading->overlay.count
                : stele_min(stele_load_acquire(&store->live.words->count.word), store->index_limit);
@@ -343,6 +385,8 @@ static int look_again(struct stele *store, struct stretch *stretch, uint64_t ind
 
 int stele_reader_copy(struct stele *store, uint64_t index, void *out)
 {
+    if (stele_settle_is_due(store) && copy_pending(store, index, out))
+        return STELE_OK;
     int rc = look(store, reading_of(store), NULL, index, 1, out);
     return rc == STELE_END ? look_again(store, NULL, index, 1, out) : rc;
 }
@@ -357,10 +401,13 @@ int stele_reader_copy_range(struct stele *store, uint64_t first_index, uint64_t 
         /* As many as share the stripe. */
         uint64_t index = first_index + done;
         uint64_t block_end = stele_block_first(layout, stele_block_of(layout, index) + 1);
-        uint64_t n = stele_min(block_end - index, record_count - done);
+        uint64_t n = stele_settle_is_due(store) ? 1 : stele_min(block_end - index, record_count - done);
+        if (n == 1 && copy_pending(store, index, at))
+            goto next;
         rc = look(store, reading_of(store), &stretch, index, n, at);
         if (rc == STELE_END)
             rc = look_again(store, &stretch, index, n, at);
+next:
         done += n;
         at += n * layout->record_bytes;
     }

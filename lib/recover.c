@@ -2,6 +2,7 @@
 
 #include "apply.h"
 #include "block.h"
+#include "checkpoint.h"
 #include "error.h"
 
 #include <stdlib.h>
@@ -319,5 +320,88 @@ int stele_recover_make(struct stele *store, bool is_forced, struct stele_recover
 out:
     stele_replay_done(&finding->replay);
     free(finding);
+    if (rc && rc != STELE_E_DAMAGED)
+        stele_fail_advise(store->path, "recovery did not finish and begins anew at the next attempt");
+    return rc;
+}
+
+/* The run that another handle left, as a checkpoint just before it would have the ring. */
+static void slot_of_run(const struct stele *store, struct stele_slot *out)
+{
+    const struct stele_live *words = store->live.words;
+    *out = store->superblock.slot;
+    out->session = store->session;
+    out->count = stele_load(&words->count.word);
+    out->sequence = stele_load(&words->synced.word);
+    out->chain = stele_load(&words->run_chain);
+    out->ring_head = stele_load(&words->run_place);
+}
+
+/* Make the run @replay durable, put it in place, publish it: steps 3 to 5 of a commit. */
+static int settle_replay(struct stele *store, const struct stele_replay *replay)
+{
+    struct stele_live *words = store->live.words;
+    struct stele_stripe_set *set = malloc(sizeof(*set));
+    if (!set)
+        return stele_fail(STELE_E_NOMEM, "out of memory to settle another handle's commits");
+    collect_stripes(store, replay, set);
+    stele_live_set_state(&store->live, STELE_STATE_COMMITTING);
+    int rc = rewrite_tail(store, replay);
+    if (!rc)
+        stele_store(&words->synced.word, replay->sequence);
+    if (!rc) {
+        stele_stripes_hold(&store->live, set);
+        rc = stele_apply_replay(store, replay);
+    }
+    if (rc) {
+        stele_checkpoint_poison(store);
+        goto out;
+    }
+    stele_store_release(&words->count.word, replay->count);
+    stele_store(&words->count_high.word, stele_max(stele_load(&words->count_high.word), replay->count));
+    stele_store_release(&words->version.word, replay->sequence);
+    stele_stripes_release(&store->live, set, replay->sequence);
+    stele_store_release(&words->applied.word, replay->sequence);
+    stele_live_set_state(&store->live, STELE_STATE_IDLE);
+    stele_os_wake(&words->version.word);
+out:
+    free(set);
+    return rc;
+}
+
+int stele_recover_pending(struct stele *store)
+{
+    const struct stele_live *words = store->live.words;
+    uint64_t logged = stele_load(&words->logged.word), place = stele_load(&words->run_place);
+    struct stele_slot *slot = malloc(sizeof(*slot));
+    struct stele_replay replay = { .count = 0 };
+    struct stele_walk walk;
+    if (!slot)
+        return stele_fail(STELE_E_NOMEM, "out of memory to settle another handle's commits");
+    slot_of_run(store, slot);
+    bool is_whole = place < store->fixed.journal_bytes && place % STELE_PAGE_BYTES == 0;
+    int rc = STELE_OK;
+    if (is_whole) {
+        stele_walk_init(&walk, &store->file, &store->superblock.layout, slot);
+        stele_replay_init(&replay, &store->superblock.layout, slot, store->writer_id);
+        rc = stele_replay_walk(&replay, &walk, logged);
+        if (!rc)
+            rc = stele_replay_finish(&replay, &store->superblock.layout);
+        stele_walk_done(&walk);
+        is_whole = replay.sequence == logged;
+    }
+    if (!rc && is_whole) {
+        rc = settle_replay(store, &replay);
+        /* Another writer's: its images are stored again before the checkpoint counts on them. */
+        store->has_foreign = true;
+        stele_block_forget(store);
+    }
+    stele_replay_done(&replay);
+    free(slot);
+    /* The live words do not tell what is in the ring: only a recovery can. */
+    if (!rc && !is_whole) {
+        struct stele_recovery report;
+        rc = stele_recover_make(store, false, &report);
+    }
     return rc;
 }

@@ -23,6 +23,15 @@
 int stele_recover_make(struct stele *store, bool is_forced, struct stele_recovery *out);
 
 /*
+ * Settle the entries that another handle left pending, as the live words say: sync them, put them in place, publish.
+ * Where the words do not fit the ring, @store is recovered.
+ *
+ * Shape:   state is idle, logged is above applied, and this handle has nothing pending
+ * Errors:  a failed sync poisons; what recovery returns
+ */
+int stele_recover_pending(struct stele *store);
+
+/*
  * Reduce the ring of @slot without changing anything, for handles that only read.
  *
  * Errors:  STELE_E_DAMAGED as above

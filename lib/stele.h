@@ -163,6 +163,7 @@ enum { STELE_READ_ONLY = 0, STELE_READ_WRITE = 1 }; /* options.mode */
 enum {                  /* options.flags; others: STELE_E_USAGE */
     STELE_CREATE = 1,   /* stele_open: create if absent */
     STELE_SPARSE = 4,   /* creation: disk is allocated when records are first written */
+    STELE_NO_THREADS = 16, /* the library starts no thread: call stele_tick */
     STELE_FORCE = 256   /* stele_create: replace a store; stele_recover: go on behind a lost entry;
                            stele_resize: carry damaged blocks over, marked */
 };
@@ -183,7 +184,7 @@ struct stele_options {
     uint64_t max_mapped_bytes;   /* by this handle, views counted; 0: no limit, on 32 bit 512 MiB */
     uint32_t lock_wait_ms;       /* for the writer's turn; 0: 5000 */
     uint32_t read_wait_ms;       /* for a writer that is storing; 0: 5000 */
-    uint32_t sync_interval_ms;   /* reserved: zero in this version */
+    uint32_t sync_interval_ms;   /* the longest that an asynchronous commit stays pending; 0: 100 */
     const struct stele_schema *schema; /* required to create; checked when opening if given; not kept */
     stele_progress *progress;    /* long work calls it; NULL is fine */
     void *progress_context;
@@ -221,6 +222,8 @@ STELE_API int stele_open(const char *path, const struct stele_options *options, 
  *          that not all may be durable; the handle is gone all the same
  */
 STELE_API int stele_close(struct stele *store);
+/* As stele_close, but nothing is synced: asynchronous commits stay pending, and the next open replays the journal. */
+STELE_API int stele_close_nosync(struct stele *store);
 
 /* Records there are now. Any thread; one load for a handle that is not recovering a dead writer's store. */
 STELE_API uint64_t stele_count(const struct stele *store);
@@ -345,7 +348,11 @@ STELE_API void stele_cursor_close(struct stele_cursor *cursor); /* NULL is fine 
 
 /* ---- writing: one at a time per store, any thread ------------------------------------------ */
 
-enum stele_durability { STELE_DURABLE = 0 /* on return it survives power loss */ };
+enum stele_durability {
+    STELE_DURABLE = 0, /* on return it survives power loss */
+    STELE_ASYNC = 1    /* on return it survives the death of the process; power loss may take what was committed in
+                          the last sync_interval_ms, the later before the earlier */
+};
 
 /*
  * Append @record_count records and put the index of the first to *@out_first_index (NULL is fine). Few are
@@ -398,8 +405,13 @@ STELE_API int stele_txn_tag(struct stele_txn *txn, const void *bytes, size_t byt
  *
  * Errors:  nothing changed: STELE_E_TOO_BIG (the message names the ring that would do), STELE_E_FULL,
  *          STELE_E_DAMAGED a block that it changes fails its checksum. STELE_E_UNKNOWN: the sync
- *          failed, it may or may not be there after recovery; *out_sequence is filled
- * Durability: STELE_DURABLE: after return it survives power loss
+ *          failed, it may or may not be there after recovery; *out_sequence is filled. STELE_E_CONFLICT:
+ *          asynchronous commits before it failed so; of this one nothing is there
+ * Durability: STELE_DURABLE: after return it survives power loss, and so do the asynchronous ones before it.
+ *          STELE_ASYNC: as above; this handle sees it at once by stele_get, _read, _count, cursors and
+ *          transactions, views and others see it when it is synced: after sync_interval_ms, by stele_sync, by
+ *          the next durable commit of any handle, at close. One that cuts the count, or raises it over records
+ *          that were not appended, is durable all the same
  */
 STELE_API int stele_commit(struct stele_txn *txn, enum stele_durability durability, uint64_t *out_sequence);
 STELE_API void stele_abort(struct stele_txn *txn); /* NULL is fine */
@@ -413,8 +425,17 @@ STELE_API void stele_abort(struct stele_txn *txn); /* NULL is fine */
  */
 STELE_API int stele_outcome(struct stele *store, uint64_t sequence);
 
-/* Make all commits durable. Every commit of this version is so at its return: reports a poisoned handle. */
+/*
+ * Make all commits of this handle durable and visible to others.
+ *
+ * Errors:  STELE_E_UNKNOWN the sync failed; STELE_E_POISONED one failed earlier
+ */
 STELE_API int stele_sync(struct stele *store);
+/*
+ * Do what is due: with STELE_NO_THREADS call it now and then, so that asynchronous commits do not stay pending for
+ * longer than sync_interval_ms. Cheap where nothing is due; any thread. Errors: as stele_sync
+ */
+STELE_API int stele_tick(struct stele *store);
 /* Make all records durable in place and empty the journal. Durability: as before, and the next open replays nothing. */
 STELE_API int stele_checkpoint(struct stele *store);
 

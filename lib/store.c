@@ -6,6 +6,8 @@
 #include "options.h"
 #include "reader.h"
 #include "recover.h"
+#include "settle.h"
+#include "syncer.h"
 #include "turn.h"
 
 #define RACES_MAX 10u
@@ -188,7 +190,7 @@ int stele_create(const char *path, const struct stele_options *options, struct s
     struct stele *store = NULL;
     if (!path || !out)
         return stele_fail(STELE_E_USAGE, "stele_create: path and out must not be NULL");
-    int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE | STELE_FORCE, &read);
+    int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE | STELE_NO_THREADS | STELE_FORCE, &read);
     if (!rc && !read.schema)
         rc = stele_fail(STELE_E_USAGE, "stele_create: options->schema is required: it says what a record is");
     if (!rc)
@@ -228,7 +230,7 @@ int stele_open(const char *path, const struct stele_options *options, struct ste
     struct stele_options read;
     if (!path || !out)
         return stele_fail(STELE_E_USAGE, "stele_open: path and out must not be NULL");
-    int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE, &read);
+    int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE | STELE_NO_THREADS, &read);
     if (rc)
         return rc;
     bool is_creating = read.flags & STELE_CREATE;
@@ -250,10 +252,10 @@ int stele_open(const char *path, const struct stele_options *options, struct ste
 /* The last one out empties the ring, so that the next open replays nothing. */
 static int close_writer(struct stele *store, bool is_checkpointing)
 {
-    bool is_present = true;
+    bool is_present = true, has_pending = stele_settle_is_due(store);
     int rc = stele_turn_take(store);
     /* Who is writing or waiting is present too, and closes later; a file that was replaced has nothing to keep. */
-    if (rc == STELE_E_BUSY || rc == STELE_E_STALE)
+    if ((rc == STELE_E_BUSY || rc == STELE_E_STALE) && !has_pending)
         return STELE_OK;
     if (rc)
         return rc;
@@ -268,7 +270,7 @@ static int close_writer(struct stele *store, bool is_checkpointing)
     return rc;
 }
 
-int stele_close(struct stele *store)
+static int close_store(struct stele *store, bool is_syncing)
 {
     if (!store)
         return STELE_OK;
@@ -280,12 +282,23 @@ int stele_close(struct stele *store)
     if (open_count)
         return stele_fail(STELE_E_USAGE, "%s: %" PRIu32 " transactions, views or cursors are open; end them before the "
                           "store is closed", store->path, open_count);
-    int rc = store->is_writable && store->is_present ? close_writer(store, true) : STELE_OK;
+    stele_syncer_stop(store);
+    int rc = is_syncing && store->is_writable && store->is_present ? close_writer(store, true) : STELE_OK;
     struct stele_error kept;
     stele_error_keep(&kept);
     stele_handle_free(store);
     stele_error_restore(&kept);
     return rc;
+}
+
+int stele_close(struct stele *store)
+{
+    return close_store(store, true);
+}
+
+int stele_close_nosync(struct stele *store)
+{
+    return close_store(store, false);
 }
 
 /* ---- durability on demand ---- */
@@ -298,6 +311,14 @@ int stele_sync(struct stele *store)
     if (!rc)
         stele_turn_give(store);
     return rc;
+}
+
+int stele_tick(struct stele *store)
+{
+    if (!store)
+        return stele_fail(STELE_E_USAGE, "stele_tick: store must not be NULL");
+    int rc = stele_handle_check(store);
+    return rc ? rc : stele_syncer_tick(store);
 }
 
 int stele_checkpoint(struct stele *store)
@@ -371,13 +392,15 @@ static int ask_outcome(struct stele *store, uint64_t sequence)
     uint64_t session = overlay ? reading->session : stele_load_acquire(&words->session.word);
     uint64_t state = stele_load_acquire(&words->state.word);
     uint64_t applied = overlay ? overlay->sequence : stele_load_acquire(&words->applied.word);
+    uint64_t logged = stele_load_acquire(&words->logged.word);
     rc = stele_superblock_read(&store->file, &now);
     if (stele_load_acquire(&words->session.word) != session)
         return STELE_END;
     if (rc)
         return rc;
     /* Until the next writer has decided: what a failed commit left, and what a recovery gives up. */
-    if (!overlay && (now.slot.session != session || (sequence > applied && state != STELE_STATE_IDLE)))
+    if (!overlay && (now.slot.session != session ||
+                     (sequence > applied && (sequence <= logged || state != STELE_STATE_IDLE))))
         return stele_fail(STELE_E_BUSY, "%s: a writer is at work, or stopped and left commit %" PRIu64 " undecided; "
                           "ask again, or open the store for writing and ask there", store->path, sequence);
     rc = look_up(&now.slot, sequence, applied);
@@ -396,7 +419,8 @@ int stele_outcome(struct stele *store, uint64_t sequence)
         rc = stele_fail(STELE_E_POISONED, "%s: this handle saw a sync fail; open the store anew and ask there",
                         store->path);
     /* Who may write decides it: taking the turn recovers. */
-    if (!rc && store->is_writable && stele_load_acquire(&store->live.words->state.word) != STELE_STATE_IDLE) {
+    if (!rc && store->is_writable && (stele_settle_is_due(store) ||
+                                      stele_load_acquire(&store->live.words->state.word) != STELE_STATE_IDLE)) {
         rc = stele_turn_take(store);
         if (!rc)
             stele_turn_give(store);

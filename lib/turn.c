@@ -3,6 +3,7 @@
 #include "block.h"
 #include "error.h"
 #include "recover.h"
+#include "settle.h"
 
 #define BACK_OFF_US_MIN 20u
 #define BACK_OFF_US_MAX 2000u
@@ -128,14 +129,22 @@ static int look(struct stele *store)
         struct stele_recovery report;
         rc = stele_recover_make(store, false, &report);
     }
+    if (!rc && stele_settle_is_due(store) && !stele_settle_is_own(store)) {
+        /* Another handle put them in place: a writeback error of its stores may never be told to this one. */
+        stele_settle_forget(store);
+        store->has_foreign = true;
+    }
     if (!rc)
         rc = catch_up(store);
+    /* What another handle left pending comes first: this one's commits go behind it. */
+    if (!rc && !stele_settle_is_due(store) && stele_load(&words->logged.word) != stele_load(&words->applied.word))
+        rc = stele_recover_pending(store);
     if (!rc)
         rc = check_count(store);
     return rc;
 }
 
-int stele_turn_take(struct stele *store)
+int stele_turn_take_pending(struct stele *store)
 {
     int rc = stele_handle_check(store);
     if (rc)
@@ -149,8 +158,8 @@ int stele_turn_take(struct stele *store)
         return rc;
     /* Asked under the turn: another thread's commit may have failed while this one waited. */
     if (store->is_poisoned) {
-        rc = stele_fail(STELE_E_POISONED, "%s: a sync failed under this handle; close it and open the store again",
-                        store->path);
+        rc = stele_fail(STELE_E_POISONED, "%s: a commit or a sync failed under this handle; close it and open the store "
+                        "again", store->path);
         goto out;
     }
     let_others_go_first(store);
@@ -163,6 +172,17 @@ int stele_turn_take(struct stele *store)
 out:
     if (rc)
         give_thread_turn(store);
+    return rc;
+}
+
+int stele_turn_take(struct stele *store)
+{
+    int rc = stele_turn_take_pending(store);
+    if (rc)
+        return rc;
+    rc = stele_settle_pending(store);
+    if (rc)
+        stele_turn_give(store);
     return rc;
 }
 

@@ -3,6 +3,8 @@
 #include "bulk.h"
 #include "error.h"
 #include "growth.h"
+#include "settle.h"
+#include "syncer.h"
 #include "turn.h"
 
 #include <stdlib.h>
@@ -35,7 +37,9 @@ static void txn_free(struct stele_txn *txn)
 static void start(struct stele_txn *txn, struct stele *store)
 {
     txn->store = store;
-    txn->base_count = txn->lowest = txn->count = stele_load(&store->live.words->count.word);
+    txn->base_count = txn->lowest = txn->count = stele_settle_is_due(store)
+                                                     ? store->pending.count
+                                                     : stele_load(&store->live.words->count.word);
     __atomic_fetch_add(&store->open_count, 1, __ATOMIC_RELAXED);
 }
 
@@ -46,7 +50,7 @@ int stele_begin(struct stele *store, struct stele_txn **out)
     struct stele_txn *txn = calloc(1, sizeof(*txn));
     if (!txn)
         return stele_fail(STELE_E_NOMEM, "out of memory for a transaction");
-    int rc = stele_turn_take(store);
+    int rc = stele_turn_take_pending(store);
     if (rc) {
         free(txn);
         return rc;
@@ -227,6 +231,11 @@ int stele_txn_get(struct stele_txn *txn, uint64_t index, void *out_record)
         memcpy(out_record, txn->records + *position * layout->record_bytes, (size_t)layout->record_bytes);
         return STELE_OK;
     }
+    size_t at;
+    if (index < txn->lowest && stele_pending_find(&txn->store->pending, index, &at)) {
+        memcpy(out_record, txn->store->entry.bytes + at, (size_t)layout->record_bytes);
+        return STELE_OK;
+    }
     if (index < txn->lowest)
         return stele_handle_copy(txn->store, stele_record_offset(layout, index), out_record,
                                  (size_t)layout->record_bytes);
@@ -305,12 +314,25 @@ static int sort_staged(const struct stele_txn *txn, struct stele_staged **out, s
     return STELE_OK;
 }
 
-/* Room for the new count, and zeros where it rises over records that nobody staged. */
-static int prepare_rise(struct stele_txn *txn, const struct stele_commit_plan *plan)
+/* How many of the records of @plan are staged behind the count. */
+static uint64_t staged_behind_of(const struct stele_txn *txn, const struct stele_commit_plan *plan)
 {
     uint64_t staged_behind = 0;
     for (size_t i = plan->record_count; i-- > 0 && plan->records[i].index >= txn->base_count;)
         staged_behind++;
+    return staged_behind;
+}
+
+/* Whether @plan can go behind others that are pending, and be one: it cuts nothing and zeroes nothing in place. */
+static bool is_plain(const struct stele_txn *txn, const struct stele_commit_plan *plan)
+{
+    return txn->lowest == txn->base_count && txn->count - txn->base_count == staged_behind_of(txn, plan);
+}
+
+/* Room for the new count, and zeros where it rises over records that nobody staged; nothing is pending. */
+static int prepare_rise(struct stele_txn *txn, const struct stele_commit_plan *plan)
+{
+    uint64_t staged_behind = staged_behind_of(txn, plan);
     if (txn->count <= txn->base_count)
         return STELE_OK;
     int rc = stele_growth_make(txn->store, txn->count, staged_behind != 0);
@@ -320,7 +342,24 @@ static int prepare_rise(struct stele_txn *txn, const struct stele_commit_plan *p
     return rc ? rc : stele_bulk_zero(txn->store, txn->base_count, txn->count);
 }
 
-static int commit(struct stele_txn *txn, uint64_t *out_sequence)
+/* Bring the store to where @plan can be committed, and say how: a plan that is not plain is durable at once. */
+static int prepare(struct stele_txn *txn, const struct stele_commit_plan *plan, enum stele_durability *durability)
+{
+    struct stele *store = txn->store;
+    bool fits = txn->count <= store->superblock.layout.capacity;
+    int rc = STELE_OK;
+    if (!is_plain(txn, plan))
+        *durability = STELE_DURABLE;
+    if (!fits || !is_plain(txn, plan))
+        rc = stele_settle_pending(store);
+    if (!rc && !stele_settle_is_due(store))
+        rc = prepare_rise(txn, plan);
+    if (!rc && *durability == STELE_ASYNC)
+        rc = stele_syncer_start(store);
+    return rc;
+}
+
+static int commit(struct stele_txn *txn, enum stele_durability durability, uint64_t *out_sequence)
 {
     struct stele *store = txn->store;
     struct stele_staged *staged = NULL;
@@ -340,17 +379,22 @@ static int commit(struct stele_txn *txn, uint64_t *out_sequence)
     if (!plan.record_count && !plan.user && !plan.tag && plan.new_count == plan.old_count &&
         plan.lowest == plan.old_count) {
         if (out_sequence)
-            *out_sequence = stele_load(&store->live.words->applied.word);
-        goto out; /* nothing to say */
+            *out_sequence = stele_load(&store->live.words->logged.word);
+        /* Nothing to say, but what came before is to be as durable as this. */
+        if (durability == STELE_DURABLE)
+            rc = stele_settle_pending(store);
+        goto out;
     }
     /* Before the file grows for it: a transaction that does not fit changes nothing. */
     rc = stele_commit_check_size(store, stele_commit_entry_bytes(store, &plan));
     if (!rc)
-        rc = prepare_rise(txn, &plan);
+        rc = prepare(txn, &plan, &durability);
     if (!rc)
         rc = stele_commit_compute(store, &plan);
     if (!rc)
-        rc = stele_commit_write(store, &plan, out_sequence);
+        rc = stele_commit_write(store, &plan, durability, out_sequence);
+    if (!rc && durability == STELE_ASYNC && store->pending.entry_count == 1)
+        stele_syncer_wake(store);
 out:
     stele_commit_plan_done(&plan);
     free(staged);
@@ -363,8 +407,8 @@ int stele_commit(struct stele_txn *txn, enum stele_durability durability, uint64
         return stele_fail(STELE_E_USAGE, "stele_commit: txn must not be NULL");
     int rc = stele_handle_check(txn->store);
     if (!rc)
-        rc = durability == STELE_DURABLE
-                 ? commit(txn, out_sequence)
+        rc = durability == STELE_DURABLE || durability == STELE_ASYNC
+                 ? commit(txn, durability, out_sequence)
                  : stele_fail(STELE_E_USAGE, "stele_commit: durability %d is not known", (int)durability);
     end(txn);
     return rc;

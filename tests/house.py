@@ -19,19 +19,21 @@ ORDER = [
     "os layout lookup options",
     "window",
     "superblock sums journal live schema",
-    "spec replay create",
+    "spec replay create pending",
     "handle",
     "block apply",
     "checkpoint",
-    "growth recover commit",
+    "settle growth recover",
+    "commit",
     "bulk turn reader",
+    "syncer",
     "open txn",
     "store write record cursor view verify rewrite info",
 ]
 LAYERS = {word: index for index, line in enumerate(ORDER) for word in line.split()}
 MAPPING = {"window"}
 # The design's, and what was split off from txn: commit, bulk, checkpoint, growth.
-SYNCING = {"txn", "journal", "superblock", "store", "recover", "rewrite", "commit", "bulk", "checkpoint", "growth"}
+SYNCING = {"txn", "journal", "superblock", "store", "recover", "rewrite", "settle", "bulk", "checkpoint", "growth"}
 PLATFORM = {"os", "guard"}
 SYSTEMS = ("posix", "win32")  # os_posix.c and os_win32.c are twins
 
