@@ -277,29 +277,38 @@ class Runner:
             return list(test["cmd"])
         return shlex.split(self.args.wrap) + shlex.split(test["env"].get("STELE_WRAPPER", "")) + list(test["cmd"])
 
-    def run_one(self, name, test):
-        began = time.monotonic()
-        wall_s_max = test["timeout"] * self.args.patience
+    def execute(self, name, test, wall_s_max, **variables):
+        """Run a suite with @variables added to its environment: what it printed, its exit code, whether it hung."""
         scratch = tempfile.mkdtemp(prefix="stele-test-")
         os.chmod(scratch, 0o755)  # tests of access rights run as another user inside
-        environment = self.environment(test, scratch)
+        environment = dict(self.environment(test, scratch), **variables)
         is_hung = False
         # A file, no pipe: a child that outlives the suite must not keep the reporter waiting.
         with tempfile.TemporaryFile() as output:
-            process = self.start(self.command(name, test), environment, output)
             try:
-                process.wait(wall_s_max)
-            except subprocess.TimeoutExpired:
-                is_hung = True
-            self.end_group(process.pid)
-            process.wait()
+                process = self.start(self.command(name, test), environment, output)
+                try:
+                    process.wait(wall_s_max)
+                except subprocess.TimeoutExpired:
+                    is_hung = True
+                self.end_group(process.pid)
+                process.wait()
+            finally:
+                for folder in (scratch, environment.get("STELE_FAST_PLACE")):
+                    if folder:
+                        shutil.rmtree(folder, ignore_errors=True)
             output.seek(0)
             text = output.read().decode("utf-8", "replace")
-        for folder in (scratch, environment.get("STELE_FAST_PLACE")):
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
-        allowed = self.allowed[test["env"].get("STELE_PLATFORM", "linux64")]
-        passed, skipped, failures = judge(name, text, process.returncode, is_hung, self.pinned, allowed, wall_s_max)
+        return text, process.returncode, is_hung
+
+    def allowed_of(self, test):
+        return self.allowed[test["env"].get("STELE_PLATFORM", "linux64")]
+
+    def run_one(self, name, test):
+        began = time.monotonic()
+        wall_s_max = test["timeout"] * self.args.patience
+        text, exit_code, is_hung = self.execute(name, test, wall_s_max)
+        passed, skipped, failures = judge(name, text, exit_code, is_hung, self.pinned, self.allowed_of(test), wall_s_max)
         seconds = time.monotonic() - began
         with self.lock:
             self.show(name, text, passed, skipped, failures, seconds)
