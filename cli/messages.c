@@ -91,14 +91,23 @@ int cli_exit_of(int code)
 int cli_fail(const struct cli *cli, const char *path, int code)
 {
     const struct stele_error *error = stele_last_error();
-    const char *sentence = error->code == code && error->text[0] ? error->text : stele_strerror(code);
+    char sentence[sizeof error->text] = { 0 };
+    char *advice;
 
+    snprintf(sentence, sizeof sentence, "%s", error->code == code && error->text[0] ? error->text
+                                                                                    : stele_strerror(code));
+    /* What a program is told to do with its handle, this one does by ending. */
+    advice = strstr(sentence, "; close the handle");
+    if (advice)
+        *advice = '\0';
     if (code == STELE_E_INTERRUPTED)
         cli_message(cli, "%s: interrupted; the store is consistent", path);
     else if (!strncmp(sentence, path, strlen(path)))
         cli_message(cli, "%s", sentence);
     else
         cli_message(cli, "%s: %s", path, sentence);
+    if (code == STELE_E_UNKNOWN && !error->outcome_done)
+        cli_message(cli, "%s: look whether the change is there before you make it again", path);
     return cli_exit_of(code);
 }
 

@@ -48,7 +48,8 @@ int cli_close(struct cli *cli, const char *path, struct stele *store, int exit_c
     int failed = CLI_DONE;
 
     cli_tick_done(cli);
-    if (rc)
+    /* A handle that is done for has said why when it came to be. */
+    if (rc && !(exit_code && rc == STELE_E_POISONED))
         failed = cli_fail(cli, path, rc);
     return exit_code ? exit_code : failed;
 }

@@ -20,7 +20,8 @@ void stele_checkpoint_poison(struct stele *store)
     stele_replay_done(&replay);
     stele_log(STELE_LOG_ERROR, "%s: a sync failed; the handle is read-only from here", store->path);
     stele_error_restore(&kept);
-    stele_fail_advise(store->path, "nothing acknowledged is lost; close the handle and open the store again");
+    stele_fail_in(store->path);
+    stele_fail_advise("nothing acknowledged is lost; close the handle and open the store again");
 }
 
 int stele_checkpoint_sync(struct stele *store)

@@ -189,6 +189,22 @@ int stele_fail_prefix(const char *text)
     return last.code;
 }
 
+int stele_fail_in(const char *path)
+{
+    return strncmp(last.text, path, strlen(path)) == 0 ? last.code : stele_fail_prefix(path);
+}
+
+int stele_fail_advise(const char *advice)
+{
+    char sentence[TEXT_BYTES];
+
+    assert(last.code < 0);
+    memcpy(sentence, last.text, sizeof(sentence));
+    print(last.text, sizeof(last.text), "%s; %s", sentence, advice);
+    tidy(last.text);
+    return last.code;
+}
+
 void stele_error_keep(struct stele_error *out)
 {
     *out = last;

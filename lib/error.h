@@ -24,6 +24,10 @@ int stele_fail_unknown(uint64_t sequence, int outcome_done, const char *format, 
     __attribute__((format(STELE_PRINTF, 3, 4)));
 /* Put @text before the sentence of the last failure, as "text: sentence". Returns its code. */
 int stele_fail_prefix(const char *text);
+/* Put @path there, unless the sentence begins with it. Returns the code of the last failure. */
+int stele_fail_in(const char *path);
+/* Add what to do to it, as "sentence; advice". Returns its code. */
+int stele_fail_advise(const char *advice);
 /* Keep and restore the thread's detail around clean-up that may fail itself. */
 void stele_error_keep(struct stele_error *out);
 void stele_error_restore(const struct stele_error *kept);

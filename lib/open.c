@@ -271,8 +271,8 @@ static int open_once(const char *path, const struct stele_options *options, bool
         store->opened_entry_count = store->reading->overlay.entry_count;
 out:
     /* Header, schema and journal do not know the path. */
-    if (rc && strncmp(stele_last_error()->text, path, strlen(path)) != 0)
-        stele_fail_prefix(path);
+    if (rc)
+        stele_fail_in(path);
     stele_os_close(&file);
     stele_schema_free(schema);
     if (rc)

@@ -320,9 +320,10 @@ int stele_recover_make(struct stele *store, bool is_forced, struct stele_recover
 out:
     stele_replay_done(&finding->replay);
     free(finding);
-    if (rc && rc != STELE_E_DAMAGED)
-        stele_fail_advise(store->path, "recovery did not finish and begins anew at the next attempt");
-    return rc;
+    if (!rc || rc == STELE_E_DAMAGED)
+        return rc;
+    stele_fail_in(store->path);
+    return stele_fail_advise("recovery did not finish and begins anew at the next attempt");
 }
 
 /* The run that another handle left, as a checkpoint just before it would have the ring. */

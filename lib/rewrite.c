@@ -224,6 +224,8 @@ int stele_resize(const char *path, const struct stele_options *options)
         .is_sparse = old->superblock.slot.features_incompatible & STELE_FEATURE_SPARSE };
     rc = rewrite_into(rewrite, &read);
     stele_turn_give(old);
+    if (rc)
+        stele_fail_in(path);
 out:
     free(rewrite);
     free(block);

@@ -215,6 +215,8 @@ int stele_create(const char *path, const struct stele_options *options, struct s
         stele_os_unlock_writer(&store->file);
     if (!rc)
         *out = store;
+    if (rc)
+        stele_fail_in(path);
     replaced_done(&replaced);
     struct stele_error kept;
     stele_error_keep(&kept);
