@@ -158,8 +158,8 @@ int stele_turn_take_pending(struct stele *store)
         return rc;
     /* Asked under the turn: another thread's commit may have failed while this one waited. */
     if (store->is_poisoned) {
-        rc = stele_fail(STELE_E_POISONED, "%s: a commit or a sync failed under this handle; close it and open the store "
-                        "again", store->path);
+        rc = stele_fail(STELE_E_POISONED, "%s: a commit or a sync failed under this handle; close it and open the "
+                        "store again", store->path);
         goto out;
     }
     let_others_go_first(store);
