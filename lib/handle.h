@@ -45,7 +45,7 @@ struct stele {
     struct stele_os_mutex mutex; /* the turn's words, superblock, making of readings */
     struct stele_os_condition turn_over;
     bool is_turn_taken;            /* changed under `mutex`; atomic */
-    uint32_t open_count;           /* transactions, views, cursors; atomic */
+    uint32_t open_count;           /* transactions, edits, views, cursors; atomic */
     struct stele_reading *reading; /* atomic; NULL for a read-write handle */
     struct stele_superblock superblock;
     uint32_t opened_damage;        /* header slots that did not verify when it was opened */

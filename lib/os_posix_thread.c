@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -222,5 +223,8 @@ int stele_os_thread_start(struct stele_os_thread *out, void (*run)(void *context
 
 void stele_os_thread_join(struct stele_os_thread *thread)
 {
-    (void)pthread_join(*(pthread_t *)(void *)thread->storage, NULL);
+    pthread_t id;
+
+    memcpy(&id, thread->storage, sizeof(id));
+    (void)pthread_join(id, NULL);
 }

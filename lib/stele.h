@@ -10,9 +10,9 @@
  *          stele_last_error() has the sentence that belongs to the last code of the calling thread. An
  *          error changes nothing: outputs untouched, store as before. Exceptions: STELE_E_UNKNOWN fills the
  *          sequence (the change may or may not be there), and stele_get, stele_get_many, stele_read,
- *          stele_verify and stele_close say what theirs leave.
- * Threads: a handle may be used from any number of threads. Transactions, cursors and views belong to
- *          one thread at a time.
+ *          stele_edit_commit, stele_verify and stele_close say what theirs leave.
+ * Threads: a handle may be used from any number of threads. Transactions, edits, cursors and views belong
+ *          to one thread at a time.
  * Structs: those that a caller allocates begin with `struct_bytes`; initialise them with their _INIT.
  */
 #ifndef STELE_H
@@ -68,6 +68,7 @@ struct stele;        /* a handle on a store */
 struct stele_schema; /* what a record looks like */
 struct stele_txn;    /* a transaction */
 struct stele_cursor; /* a scan */
+struct stele_edit;   /* records that are changed in place */
 
 STELE_API const char *stele_version(void); /* "0.1.0" */
 
@@ -218,7 +219,7 @@ STELE_API int stele_open(const char *path, const struct stele_options *options, 
 /*
  * Close @store (NULL is fine). The last read-write handle leaves an empty journal.
  *
- * Errors:  STELE_E_USAGE a transaction, view or cursor is open: nothing is freed. Any other code says
+ * Errors:  STELE_E_USAGE a transaction, edit, view or cursor is open: nothing is freed. Any other code says
  *          that not all may be durable; the handle is gone all the same
  */
 STELE_API int stele_close(struct stele *store);
@@ -415,6 +416,50 @@ STELE_API int stele_txn_tag(struct stele_txn *txn, const void *bytes, size_t byt
  */
 STELE_API int stele_commit(struct stele_txn *txn, enum stele_durability durability, uint64_t *out_sequence);
 STELE_API void stele_abort(struct stele_txn *txn); /* NULL is fine */
+
+enum {                       /* flags of stele_edit_open; others: STELE_E_USAGE */
+    STELE_EDIT_ATOMIC = 1,   /* one commit: all of the edit or nothing */
+    STELE_EDIT_LOCK = 2      /* keep the writer's turn until the edit ends: no other commit comes between */
+};
+
+/*
+ * Open @record_count records from @first_index on for editing: stele_edit_records points at them, packed, to be
+ * changed as in any array. What is stored there is seen by nobody else and goes nowhere until stele_edit_commit.
+ *
+ * A record that was not changed may show a commit that comes meanwhile, and while it is being made half of it; what
+ * is made of such a record is refused when it is committed. With STELE_EDIT_LOCK there are none.
+ *
+ * Shape:   the records are mapped as long as the edit is open: edit a range larger than max_mapped_bytes, or than
+ *          memory for the pages that are changed, piece by piece. On return every commit of this handle is in it
+ * Errors:  as stele_begin, whose turn it takes for a moment; STELE_E_RANGE; STELE_E_FULL address space, or
+ *          max_mapped_bytes is held by views and edits that are open
+ * Owner:   stele_edit_discard frees *out, or the stele_edit_commit that succeeds; to touch a page that cannot be read is
+ *          the caller's own risk, as with a view
+ */
+STELE_API int stele_edit_open(struct stele *store, uint64_t first_index, uint64_t record_count, unsigned flags,
+                              struct stele_edit **out);
+/* The records of @edit, writable; NULL where there are none, and in a child of the process that opened it. */
+STELE_API void *stele_edit_records(struct stele_edit *edit);
+/* Store a @version of your own and 64 @bytes with the commit that makes @edit whole, as stele_txn_user. */
+STELE_API int stele_edit_user(struct stele_edit *edit, uint64_t version, const void *bytes64);
+/*
+ * Commit the records of @edit that differ from those of the store, padding aside, and close it.
+ *
+ * Where they need more than half of the journal they are committed in pieces, in the order of their indexes, each all
+ * or nothing, with no other commit between them; with STELE_EDIT_ATOMIC as one. *@out_committed_count (NULL is fine)
+ * becomes the number of records that were committed, whatever the result.
+ *
+ * Errors:  nothing changed: STELE_E_CONFLICT since the edit was opened a commit, be it of this handle, touched the block
+ *          (4 KiB of records, as a rule) of one that differs; STELE_E_RANGE the records do not all exist any more;
+ *          STELE_E_TOO_BIG with STELE_EDIT_ATOMIC; STELE_E_TRUNCATED, STELE_E_IO a page cannot be read; as stele_begin.
+ *          Pieces before it are in: STELE_E_DAMAGED a block fails its checksum; STELE_E_FULL, STELE_E_NOMEM;
+ *          STELE_E_UNKNOWN this piece may be in or not
+ * Owner:   after an error @edit is open as before: discard it, or commit what is left of it again
+ * Durability: as stele_commit, each piece
+ */
+STELE_API int stele_edit_commit(struct stele_edit *edit, enum stele_durability durability,
+                                uint64_t *out_committed_count);
+STELE_API void stele_edit_discard(struct stele_edit *edit); /* NULL is fine */
 
 /*
  * Ask whether the commit with @sequence is in the store: STELE_OK there, STELE_E_ABSENT not.

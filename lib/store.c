@@ -282,8 +282,8 @@ static int close_store(struct stele *store, bool is_syncing)
     }
     uint32_t open_count = __atomic_load_n(&store->open_count, __ATOMIC_ACQUIRE);
     if (open_count)
-        return stele_fail(STELE_E_USAGE, "%s: %" PRIu32 " transactions, views or cursors are open; end them before the "
-                          "store is closed", store->path, open_count);
+        return stele_fail(STELE_E_USAGE, "%s: %" PRIu32 " transactions, edits, views or cursors are open; end them "
+                          "before the store is closed", store->path, open_count);
     stele_syncer_stop(store);
     int rc = is_syncing && store->is_writable && store->is_present ? close_writer(store, true) : STELE_OK;
     struct stele_error kept;

@@ -28,7 +28,7 @@ ORDER = [
     "bulk turn reader",
     "syncer",
     "open txn",
-    "store write record cursor view verify rewrite info",
+    "store write record cursor view edit verify rewrite info",
 ]
 LAYERS = {word: index for index, line in enumerate(ORDER) for word in line.split()}
 MAPPING = {"window"}

@@ -20,6 +20,7 @@ static struct stele *parents;
 static struct stele_txn *parents_txn;
 static struct stele_view parents_view;
 static struct stele_cursor *parents_cursor;
+static struct stele_edit *parents_edit;
 static uint64_t parents_count;
 
 static void open_everything(uint64_t count, uint32_t flags)
@@ -37,6 +38,8 @@ static void open_everything(uint64_t count, uint32_t flags)
     assert_ok(stele_view_open(parents, 0, count, &parents_view));
     assert_ok(stele_cursor_open(parents, 0, UINT64_MAX, &parents_cursor));
     assert_ok(stele_cursor_next(parents_cursor, &batch, &n));
+    assert_ok(stele_edit_open(parents, 0, COUNT, 0, &parents_edit));
+    ((uint8_t *)stele_edit_records(parents_edit))[5 * RECORD_BYTES] ^= 1;
     assert_ok(stele_begin(parents, &parents_txn));
     fill_record(record, RECORD_BYTES, 3, 2);
     assert_ok(stele_txn_set(parents_txn, 3, record));
@@ -61,6 +64,7 @@ static void assert_parent_goes_on(void)
     assert_int_equal(stele_view_changed(&parents_view), 1);
     stele_view_close(&parents_view);
     stele_cursor_close(parents_cursor);
+    stele_edit_discard(parents_edit);
     assert_u64(stele_count(parents), parents_count);
     if (parents_count == COUNT)
         assert_verifies(parents);
@@ -93,6 +97,17 @@ static int call_commit(void) { return stele_commit(parents_txn, STELE_DURABLE, N
 static int call_outcome(void) { return stele_outcome(parents, 1); }
 static int call_sync(void) { return stele_sync(parents); }
 static int call_checkpoint(void) { return stele_checkpoint(parents); }
+
+static int call_edit_open(void) { return stele_edit_open(parents, 0, 1, 0, &(struct stele_edit *){ NULL }); }
+static int call_edit_user(void) { return stele_edit_user(parents_edit, 1, records); }
+static int call_edit_commit(void) { return stele_edit_commit(parents_edit, STELE_DURABLE, NULL); }
+
+static int call_edit_discard(void)
+{
+    REQUIRE(!stele_edit_records(parents_edit));
+    stele_edit_discard(parents_edit);
+    return STELE_E_USAGE;
+}
 
 static int call_cursor_next(void)
 {
@@ -148,6 +163,8 @@ static const struct call {
     { "txn_append", call_txn_append }, { "txn_set_count", call_txn_set_count }, { "txn_get", call_txn_get },
     { "txn_count", call_txn_count }, { "commit", call_commit }, { "outcome", call_outcome }, { "sync", call_sync },
     { "checkpoint", call_checkpoint }, { "verify", call_verify }, { "view_close", call_view_close },
+    { "edit_open", call_edit_open }, { "edit_user", call_edit_user }, { "edit_commit", call_edit_commit },
+    { "edit_discard", call_edit_discard },
     { "cursor_close", call_cursor_close }, { "abort", call_abort }, { "close", call_close },
 };
 
@@ -195,6 +212,7 @@ static void close_all_over_own_memory(void *context)
     stele_view_close(&parents_view);
     stele_cursor_close(parents_cursor);
     stele_abort(parents_txn);
+    stele_edit_discard(parents_edit);
     REQUIRE(stele_close(parents) == STELE_OK);
     for (unsigned i = 0; i < OWN_MAPS; i++) {
         for (size_t at = 0; at < map_bytes; at += 4096)
