@@ -11,12 +11,12 @@ char judge_why[1024];
 
 #define WRONG(...) (snprintf(judge_why, sizeof(judge_why), __VA_ARGS__), false)
 
-struct judge_range judge_range(const struct life *life, size_t event_count)
+struct judge_range judge_range(const struct life *life, size_t event_count, bool is_death)
 {
     struct judge_range range = { .may_be_absent = life->created > event_count };
 
     for (size_t i = 0; i < life->state_count; i++) {
-        if (life->states[i].acked <= event_count)
+        if ((is_death ? life->states[i].acked : life->states[i].durable) <= event_count)
             range.first = i;
         if (life->states[i].begun < event_count || i == 0)
             range.end = i + 1;

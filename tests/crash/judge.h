@@ -7,13 +7,13 @@
 
 #include "life.h"
 
-/* What may be found after @event_count events. */
+/* What may be found after @event_count events, when the power goes, or processes die. */
 struct judge_range {
     bool may_be_absent; /* the store was not created yet */
     size_t first, end;  /* states; none where the store may not be there at all */
 };
 
-struct judge_range judge_range(const struct life *life, size_t event_count);
+struct judge_range judge_range(const struct life *life, size_t event_count, bool is_death);
 /*
  * Open what the simulation has, by reading and then by writing, over and over; false: @out_why says what is wrong.
  * @out_state: which state it is in, SIZE_MAX: absent. @goes_on: commit once more at the end. The second time the first

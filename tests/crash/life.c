@@ -48,7 +48,7 @@ static struct life_state *begin_state(struct life *life)
     const struct life_state *before = life->state_count ? state - 1 : NULL;
 
     MUST(life->state_count < LIFE_STATES_MAX);
-    *state = (struct life_state){ .acked = SIZE_MAX };
+    *state = (struct life_state){ .acked = SIZE_MAX, .durable = SIZE_MAX };
     state->records = malloc(LIFE_BYTES_MAX);
     MUST(state->records);
     memset(state->records, 0, LIFE_BYTES_MAX);
@@ -93,6 +93,16 @@ static uint64_t sequence_of(struct stele *store)
     return stele_info(store, &info) ? 0 : info.sequence;
 }
 
+/* A call came back that makes all commits durable. */
+static void all_is_durable(struct life *life)
+{
+    sim_notice();
+    for (size_t i = 0; i < life->state_count; i++) {
+        if (life->states[i].durable == SIZE_MAX && life->states[i].acked != SIZE_MAX)
+            life->states[i].durable = life->log->count;
+    }
+}
+
 /* What came of the call that began the last state. */
 static void end_state(struct life *life, unsigned handle, int rc)
 {
@@ -106,9 +116,12 @@ static void end_state(struct life *life, unsigned handle, int rc)
         life->is_stopped_by_commit = true;
         return;
     }
-    state->sequence = sequence_of(life->handles[handle]);
+    if (!state->sequence)
+        state->sequence = sequence_of(life->handles[handle]);
     sim_notice();
     state->acked = life->log->count;
+    if (!life->is_async)
+        all_is_durable(life);
 }
 
 /* ---- calls ---- */
@@ -145,7 +158,7 @@ void life_create(struct life *life)
     (void)begin_state(life);
     last(life)->begun = 0;
     sim_notice();
-    last(life)->acked = life->created = life->log->count;
+    last(life)->acked = last(life)->durable = life->created = life->log->count;
     last(life)->is_same = true;
 }
 
@@ -154,7 +167,7 @@ int life_open(struct life *life, unsigned handle)
     struct stele_options options = life_options(life->work);
     int rc;
 
-    options.flags = 0;
+    options.flags &= (uint32_t)STELE_NO_THREADS;
     sim.process = life->processes[handle];
     rc = stele_open(LIFE_PATH, &options, &life->handles[handle]);
     if (rc)
@@ -175,6 +188,8 @@ static void reopen(struct life *life, unsigned handle)
         rc = life_open(life, handle);
     if (rc)
         stop(life, handle, rc);
+    else
+        all_is_durable(life);
 }
 
 void life_kill(struct life *life, unsigned handle)
@@ -194,18 +209,26 @@ void life_kill(struct life *life, unsigned handle)
 
 static void set_some(struct life *life, unsigned handle, const uint64_t *indexes, size_t n)
 {
-    uint8_t bytes[64 * 1024];
-    size_t record_bytes = life->work->record_bytes;
+    struct stele_txn *txn = NULL;
+    uint64_t sequence = 0;
+    int rc;
 
     if (!is_on(life, handle))
         return;
-    MUST(n * record_bytes <= sizeof(bytes));
     struct life_state *state = begin_state(life);
+    rc = stele_begin(life->handles[handle], &txn);
     for (size_t i = 0; i < n; i++) {
         fill(life, state, indexes[i]);
-        memcpy(bytes + i * record_bytes, record_of(life, state, indexes[i]), record_bytes);
+        if (!rc)
+            rc = stele_txn_set(txn, indexes[i], record_of(life, state, indexes[i]));
     }
-    end_state(life, handle, stele_set_many(life->handles[handle], indexes, n, bytes));
+    if (!rc)
+        rc = stele_commit(txn, life->is_async ? STELE_ASYNC : STELE_DURABLE, &sequence);
+    else if (txn)
+        stele_abort(txn);
+    if (!rc)
+        state->sequence = sequence;
+    end_state(life, handle, rc);
 }
 
 static void set_any(struct life *life, unsigned handle, size_t n)
@@ -279,6 +302,60 @@ static void mixed_txn(struct life *life, unsigned handle, uint64_t low, uint64_t
     end_state(life, handle, rc);
 }
 
+/* Asynchronous, if the others are. */
+static void append_in_txn(struct life *life, unsigned handle, uint64_t n)
+{
+    struct stele_txn *txn = NULL;
+    uint64_t sequence = 0, first;
+    int rc;
+
+    if (!is_on(life, handle))
+        return;
+    struct life_state *state = begin_state(life);
+    first = state->count;
+    state->count += n;
+    for (uint64_t i = first; i < state->count; i++)
+        fill(life, state, i);
+    rc = stele_begin(life->handles[handle], &txn);
+    if (!rc)
+        rc = stele_txn_append(txn, record_of(life, state, first), (size_t)n, NULL);
+    if (!rc)
+        rc = stele_commit(txn, life->is_async ? STELE_ASYNC : STELE_DURABLE, &sequence);
+    else if (txn)
+        stele_abort(txn);
+    if (!rc)
+        state->sequence = sequence;
+    end_state(life, handle, rc);
+}
+
+static void sync_all(struct life *life, unsigned handle)
+{
+    int rc;
+
+    if (!is_on(life, handle))
+        return;
+    rc = stele_sync(life->handles[handle]);
+    if (rc)
+        stop(life, handle, rc);
+    else
+        all_is_durable(life);
+}
+
+/* So long after that what is pending is due. */
+static void tick(struct life *life, unsigned handle)
+{
+    int rc;
+
+    if (!is_on(life, handle))
+        return;
+    sim.clock_us += 200000;
+    rc = stele_tick(life->handles[handle]);
+    if (rc)
+        stop(life, handle, rc);
+    else
+        all_is_durable(life);
+}
+
 static void checkpoint(struct life *life, unsigned handle)
 {
     int rc;
@@ -288,6 +365,8 @@ static void checkpoint(struct life *life, unsigned handle)
     rc = stele_checkpoint(life->handles[handle]);
     if (rc)
         stop(life, handle, rc);
+    else
+        all_is_durable(life);
 }
 
 static void reserve(struct life *life, unsigned handle, uint64_t n)
@@ -340,6 +419,8 @@ static void die_and_recover(struct life *life, unsigned handle)
     rc = life_open(life, handle);
     if (rc)
         stop(life, handle, rc);
+    else if (!life->handles[1 - handle])
+        all_is_durable(life); /* it was recovered */
 }
 
 /* ---- what they do ---- */
@@ -511,6 +592,65 @@ static void work_two_die(struct life *life)
     set_any(life, 1, 1);
 }
 
+/* Commits that are synced in groups: by a durable one, by asking, in time, at the end of the ring, at close. */
+static void work_async(struct life *life)
+{
+    append(life, 0, 30);
+    for (unsigned i = 0; i < 4; i++) {
+        life->is_async = true;
+        for (unsigned k = 0; k < 4; k++)
+            set_any(life, 0, 1 + k % 3);
+        append_in_txn(life, 0, 2);
+        if (i == 0)
+            sync_all(life, 0);
+        if (i == 1)
+            tick(life, 0);
+        life->is_async = false;
+        if (i == 2)
+            set_any(life, 0, 1);
+        if (i == 3)
+            reopen(life, 0);
+    }
+    life->is_async = true;
+    for (unsigned k = 0; k < 30; k++)
+        set_any(life, 0, 1 + k % 5);
+    life->is_async = false;
+    set_count(life, 0, 20);
+    life->is_async = true;
+    set_any(life, 0, 2);
+    append_in_txn(life, 0, 3);
+    checkpoint(life, 0);
+    set_any(life, 0, 2);
+    die_and_recover(life, 0);
+    set_any(life, 0, 1);
+    append_in_txn(life, 0, 120);
+    set_any(life, 0, 1);
+}
+
+static void work_async_two(struct life *life)
+{
+    append(life, 0, 30);
+    open_second(life);
+    for (unsigned i = 0; i < 6; i++) {
+        life->is_async = i % 3 != 2;
+        set_any(life, i % 2, 1 + i % 3);
+        set_any(life, i % 2, 2);
+        set_any(life, i / 2 % 2, 1);
+    }
+    life->is_async = true;
+    set_any(life, 0, 1);
+    append_in_txn(life, 1, 2);
+    set_any(life, 1, 1);
+    die_and_recover(life, 1);
+    set_any(life, 0, 2);
+    set_any(life, 1, 2);
+    die_and_recover(life, 1);
+    set_any(life, 1, 1);
+    sync_all(life, 0);
+    set_any(life, 0, 1);
+    set_any(life, 0, 1);
+}
+
 /* name, bytes of a record, capacity, bytes of the ring, flags, what it does */
 const struct work works[] = {
     { "create", 96, 64, 16384, 0, work_create },
@@ -527,6 +667,8 @@ const struct work works[] = {
     { "resize", 96, 30, 16384, 0, work_resize },
     { "checkpoint", 96, 64, 16384, 0, work_checkpoint },
     { "recovery", 96, 64, 16384, 0, work_recovery },
+    { "async", 96, 64, 16384, STELE_NO_THREADS, work_async },
+    { "async_two", 96, 64, 16384, STELE_NO_THREADS, work_async_two },
     { "two", 96, 200, 16384, 0, work_two },
     { "two_grow", 160, 20, 16384, 0, work_two_grow },
     { "two_die", 96, 64, 16384, 0, work_two_die },

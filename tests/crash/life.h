@@ -21,6 +21,7 @@ struct life_state {
     uint8_t *records;
     uint64_t sequence;   /* of the commit that made it; 0: none */
     size_t begun, acked; /* events in the log then; SIZE_MAX: never */
+    size_t durable;      /* as acked, for good: asynchronous ones are it later */
     bool is_same;        /* no commit: what was there before */
 };
 
@@ -35,6 +36,7 @@ struct life {
     size_t created;      /* events in the log when stele_create returned; SIZE_MAX: it has not */
     int stopped;         /* the code of the call that failed; nothing is done from then on */
     unsigned stopped_handle;
+    bool is_async;       /* commits from here on are */
     bool is_stopped_by_commit;
 };
 

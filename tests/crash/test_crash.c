@@ -104,7 +104,7 @@ static void cut_recovery(uint64_t image, bool is_counted, size_t found)
 
 static void judge_one(uint64_t image, bool is_counted)
 {
-    struct judge_range range = judge_range(&life, cut.at);
+    struct judge_range range = judge_range(&life, cut.at, image == DEATH);
     size_t found = SIZE_MAX;
 
     if (only.fields >= 3 && image != only.image)
