@@ -5,8 +5,8 @@
  * kill its process. Masking the signal around each write would cost two system calls per store, so the limit
  * is kept in a variable: a write that ends below it, every one where there is no limit, costs one comparison.
  * Only a write that may reach the limit masks the signal and takes it from the queue. The limit is read anew
- * at each open, allocation and durable write, hence at the start of each commit. What remains: a program that
- * lowers the limit below the store's size in the middle of its own commit.
+ * at each open, writer's turn, allocation and durable write. What remains: a program that lowers the limit below
+ * the store's size in the middle of its own commit.
  */
 #include "os_posix.h"
 

@@ -216,6 +216,8 @@ static int probe(const struct stele_os_file *file, int64_t offset, bool *out_is_
 
 int stele_os_lock_writer(const struct stele_os_file *file)
 {
+    /* What is written in this turn is measured by the limit as it is now. */
+    stele_os_size_limit_refresh();
     return try_lock(file, F_WRLCK, WRITER_OFFSET, "another writer has the store; wait for it to finish");
 }
 
