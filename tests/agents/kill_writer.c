@@ -6,6 +6,8 @@
  *     kill_writer run PATH SHAPE DONE                 go on behind operation DONE until killed
  *     kill_writer early PATH SHAPE DONE               the same, with a bug: acknowledges before it commits
  *     kill_writer torn PATH SHAPE DONE                the same, with a bug: a transaction is several commits
+ *     kill_writer step PATH SHAPE DONE                as run, but after each note it waits for a byte of standard input
+ *     kill_writer hasty PATH SHAPE DONE               as early, waiting in the same way
  *     kill_writer fill PATH SHAPE DONE N              make N operations, close
  *     kill_writer recover PATH SHAPE                  announce, recover, close
  *     kill_writer one PATH SHAPE DONE [N]             make N operations (1) between two marks
@@ -23,10 +25,13 @@
 #include "system.h"
 #include "work.h"
 
+static bool waits_for_answers;
+
 static void tell(const struct work_note *notes, size_t note_count)
 {
     /* One write, below PIPE_BUF: all or nothing. */
-    if (fwrite(notes, sizeof(*notes), note_count, stdout) != note_count || fflush(stdout) != 0)
+    if (fwrite(notes, sizeof(*notes), note_count, stdout) != note_count || fflush(stdout) != 0 ||
+        (waits_for_answers && getchar() == EOF))
         work_die("nobody listens");
 }
 
@@ -237,11 +242,12 @@ int main(int count, char **words)
     struct work_shape shape = work_shape_read(words + 3);
     uint64_t first = count > 7 ? strtoull(words[7], NULL, 10) : 0;
     uint64_t second = count > 8 ? strtoull(words[8], NULL, 10) : 1;
+    waits_for_answers = strcmp(verb, "step") == 0 || strcmp(verb, "hasty") == 0;
     if (strcmp(verb, "create") == 0 || strcmp(verb, "made") == 0)
         work_check(stele_close(create(path, &shape, first, second, *verb == 'm')), "close");
-    else if (strcmp(verb, "run") == 0)
+    else if (strcmp(verb, "run") == 0 || strcmp(verb, "step") == 0)
         run(path, &shape, first, BUG_NONE);
-    else if (strcmp(verb, "early") == 0)
+    else if (strcmp(verb, "early") == 0 || strcmp(verb, "hasty") == 0)
         run(path, &shape, first, BUG_EARLY);
     else if (strcmp(verb, "torn") == 0)
         run(path, &shape, first, BUG_TORN);
