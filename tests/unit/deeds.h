@@ -70,8 +70,11 @@ static inline int commit_one(uint64_t index, uint8_t age)
     int rc = stele_begin(bench.store, &txn);
     if (rc)
         return rc;
-    REQUIRE(stele_txn_set(txn, index, deed_records) == STELE_OK);
-    return bench_note(stele_commit(txn, STELE_DURABLE, &bench.sequence));
+    rc = stele_txn_set(txn, index, deed_records);
+    if (!rc)
+        return bench_note(stele_commit(txn, STELE_DURABLE, &bench.sequence));
+    stele_abort(txn);
+    return rc;
 }
 
 static inline int set_one(void)
