@@ -144,6 +144,9 @@ class Torture(unittest.TestCase):
         self.assertRegex(output, r"(?m)^\| `unit/model` \| 1 \|")
         self.assertIn("Interrupted", self.report())
 
+    def test_a_time_in_which_nothing_ends_proves_nothing(self):
+        self.assertIn("no run", self.torture([("unit/txn", "time.sleep(600)")], "0.02", code=1))
+
     def test_where_nothing_has_a_long_form_it_fails(self):
         self.assertIn("no suite", self.torture([("unit/bits", "pass")], "--rounds", "1", code=1))
 
