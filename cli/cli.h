@@ -36,7 +36,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cmd_create, cmd_import, cmd_export, cmd_append, cmd_get, cmd_set, cmd_info,
-    cmd_schema, cmd_verify, cmd_recover, cmd_resize, cmd_truncate, cmd_help, cmd_version;
+    cmd_schema, cmd_verify, cmd_recover, cmd_backup, cmd_resize, cmd_truncate, cmd_help, cmd_version;
 
 /* The options that each verb has: the end of its usage. */
 #define CLI_COMMON_USAGE \

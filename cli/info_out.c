@@ -60,12 +60,28 @@ static void print_sessions(const struct stele_info *info)
            info->recovery_last_kept, info->recovery_first_new);
 }
 
+/* Made by backup or resize. */
+static void print_origin(const struct stele_info *info)
+{
+    unsigned bits = 0;
+
+    for (size_t i = 0; i < sizeof info->origin_file_id; i++)
+        bits |= info->origin_file_id[i];
+    if (!bits)
+        return;
+    printf("%-12s", "copy of");
+    for (size_t i = 0; i < sizeof info->origin_file_id; i++)
+        printf("%02x", info->origin_file_id[i]);
+    printf(", as of commit %" PRIu64 "\n", info->origin_sequence);
+}
+
 static void print_state(const struct stele_info *info)
 {
     printf("%-12s%s%s\n", "state", name_of_state(info->state), sentence_of_state(info));
     for (uint32_t bits = info->header_damage; bits; bits &= bits - 1)
         printf("%-12s%s: damaged, the other one serves\n", "", name_of_file_damage(bits & (0 - bits)));
     print_sessions(info);
+    print_origin(info);
     print_time("created", info->created_us);
     print_time("modified", info->modified_us);
     print_time("checkpoint", info->checkpoint_us);

@@ -77,6 +77,15 @@ int stele_os_draft_publish(struct stele_os_draft *draft, bool is_replacing, stru
 void stele_os_draft_discard(struct stele_os_draft *draft); /* safe twice, and on a zeroed struct */
 /* Give @draft the mode, owner and extended attributes of @from, or its access list, as far as this user may. */
 int stele_os_draft_dress(struct stele_os_draft *draft, const struct stele_os_file *from);
+/*
+ * Have the @byte_count bytes of @draft from @offset on share their disk with the same bytes of @from, until one
+ * of the two is stored to: a copy of any size in a moment.
+ *
+ * Shape:   @offset and @byte_count multiples of 64 KiB, inside of @from
+ * Errors:  STELE_E_UNSUPPORTED the file system cannot, nothing has changed; STELE_E_FULL, STELE_E_IO
+ */
+int stele_os_draft_clone(struct stele_os_draft *draft, const struct stele_os_file *from, uint64_t offset,
+                         uint64_t byte_count);
 
 /* ---- bytes ---- */
 

@@ -10,9 +10,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -348,4 +350,20 @@ int stele_os_draft_dress(struct stele_os_draft *draft, const struct stele_os_fil
                                  draft->target);
     copy_attributes(stele_os_descriptor(from), to, is_same_owner);
     return STELE_OK;
+}
+
+int stele_os_draft_clone(struct stele_os_draft *draft, const struct stele_os_file *from, uint64_t offset,
+                         uint64_t byte_count)
+{
+    struct file_clone_range range = { .src_fd = stele_os_descriptor(from), .src_offset = offset,
+                                      .src_length = byte_count, .dest_offset = offset };
+    int code = STELE_E_UNSUPPORTED;
+
+    if (ioctl(stele_os_descriptor(&draft->file), FICLONERANGE, &range) == 0)
+        return STELE_OK;
+    if (errno == ENOSPC || errno == EDQUOT)
+        code = STELE_E_FULL;
+    else if (errno == EIO)
+        code = STELE_E_IO;
+    return stele_fail_system(code, errno, "%s cannot share the disk of another file", draft->target);
 }

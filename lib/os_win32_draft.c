@@ -488,3 +488,12 @@ int stele_os_draft_dress(struct stele_os_draft *draft, const struct stele_os_fil
     free(name);
     return STELE_OK;
 }
+
+int stele_os_draft_clone(struct stele_os_draft *draft, const struct stele_os_file *from, uint64_t offset,
+                         uint64_t byte_count)
+{
+    (void)from;
+    (void)offset;
+    (void)byte_count;
+    return stele_fail(STELE_E_UNSUPPORTED, "%s cannot share the disk of another file", draft->target);
+}

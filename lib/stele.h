@@ -10,7 +10,7 @@
  *          stele_last_error() has the sentence that belongs to the last code of the calling thread. An
  *          error changes nothing: outputs untouched, store as before. Exceptions: STELE_E_UNKNOWN fills the
  *          sequence (the change may or may not be there), and stele_get, stele_get_many, stele_read,
- *          stele_edit_commit, stele_verify and stele_close say what theirs leave.
+ *          stele_edit_commit, stele_verify, stele_backup and stele_close say what theirs leave.
  * Threads: a handle may be used from any number of threads. Transactions, edits, cursors and views belong
  *          to one thread at a time.
  * Structs: those that a caller allocates begin with `struct_bytes`; initialise them with their _INIT.
@@ -80,7 +80,7 @@ struct stele_error {
     int system_code;      /* errno or GetLastError(), 0 where no system call failed */
     uint64_t file_offset; /* where in the file; UINT64_MAX: nowhere in particular */
     uint64_t sequence;    /* with STELE_E_UNKNOWN: of the commit in doubt */
-    int outcome_done;     /* with STELE_E_UNKNOWN: 1 if the commit is durable all the same */
+    int outcome_done;     /* with STELE_E_UNKNOWN: 1 if the commit is durable all the same; stele_backup has its own */
     char text[512];       /* what was wrong, where, and what to do; one sentence, no newline */
 };
 
@@ -562,6 +562,21 @@ STELE_API int stele_recover(const char *path, const struct stele_options *option
  * Durability: whole or not at all, also across power loss. Open readers get STELE_E_STALE
  */
 STELE_API int stele_resize(const char *path, const struct stele_options *options);
+
+/*
+ * Copy @store, as of one commit, to a new file at @out_path, while others go on writing. Of @options (NULL: none)
+ * permissions (0: those of the store's file), progress (in bytes) and progress_context count; flags are zero. The
+ * copy has an id of its own and says in stele_info what it is a copy of: origin_file_id, origin_sequence.
+ *
+ * Shape:   a read-write handle takes the writer's turn for the last step, a moment as a rule; a read-only one writes
+ *          nothing to the store and waits up to read_wait_ms for a moment in which nothing is committed
+ * Errors:  STELE_E_EXISTS something is at @out_path; STELE_E_FULL; STELE_E_BUSY no turn, or no such moment;
+ *          STELE_E_STALE the store was replaced meanwhile; STELE_E_TRUNCATED; STELE_E_INTERRUPTED; STELE_E_ACCESS,
+ *          _READONLY, _ABSENT, _IO, _VERSION: no file is left. STELE_E_DAMAGED blocks of the store are damaged: if
+ *          stele_last_error()->outcome_done is 1 the copy was made, and they are damaged in it, too
+ * Durability: whole or not at all, also across power loss; after return it survives it
+ */
+STELE_API int stele_backup(struct stele *store, const char *out_path, const struct stele_options *options);
 
 /*
  * Have @log called with messages of the library (@level 0 error, 1 warning, 2 notice); NULL: off, the default.

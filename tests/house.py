@@ -28,12 +28,12 @@ ORDER = [
     "bulk turn reader",
     "syncer",
     "open txn",
-    "store write record cursor view edit verify rewrite info",
+    "store write record cursor view edit verify rewrite backup info",
 ]
 LAYERS = {word: index for index, line in enumerate(ORDER) for word in line.split()}
 MAPPING = {"window"}
 # The design's, and what was split off from txn: commit, bulk, checkpoint, growth.
-SYNCING = {"txn", "journal", "superblock", "store", "recover", "rewrite", "settle", "bulk", "checkpoint", "growth"}
+SYNCING = {"txn", "journal", "superblock", "store", "recover", "rewrite", "backup", "settle", "bulk", "checkpoint", "growth"}
 PLATFORM = {"os", "guard"}
 SYSTEMS = ("posix", "win32")  # os_posix.c and os_win32.c are twins
 
