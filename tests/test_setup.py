@@ -94,6 +94,16 @@ class Setup(unittest.TestCase):
         foreign = ["x86_64-w64-mingw32-gcc", "wine", "dpkg-source", "cmake", "valgrind"]
         self.assertEqual(self.run_setup("quick", without=foreign), (0, "", ""))
 
+    def test_only_a_check_of_coverage_asks_for_what_measures_it(self):
+        foreign = ["x86_64-w64-mingw32-gcc", "wine", "valgrind", "gcovr", "sudo"]
+        if not os.path.lexists(os.path.join(self.place, "gcovr")):
+            os.symlink("/bin/true", os.path.join(self.place, "gcovr"))
+        self.assertEqual(self.run_setup("coverage"), (0, "", ""))
+        code, output, _ = self.run_setup("coverage", without=foreign)
+        self.assertEqual(code, 3)
+        self.assertIn(LINE + "gcovr\n", output)
+        self.assertEqual(self.run_setup("quick"), (0, "", ""))
+
     def test_all_asks_for_what_other_platforms_need(self):
         code, output, _ = self.run_setup("all", without=["x86_64-w64-mingw32-gcc", "wine", "cmake", "sudo"])
         self.assertEqual(code, 3)

@@ -75,6 +75,7 @@ class Matrix:
         self.process = None
         self.peers = {}
         self.made = set()  # folders
+        self.names = []  # of suites; none: all
 
     def call(self, log, *command, **environment):
         """Run a step of the build; False after showing what it said."""
@@ -169,7 +170,7 @@ class Matrix:
             outcome["suites"].append(report.failure_of("build", failure))
         elif way.suites:
             runner = report.Runner(types.SimpleNamespace(
-                build=os.path.join(self.build, way.folder), variant=way.name, suites=way.suites, name=[],
+                build=os.path.join(self.build, way.folder), variant=way.name, suites=way.suites, name=self.names,
                 without=way.without, wrap=way.wrap, patience=way.patience, scale=way.scale))
             runner.prefix = self.wine.folder if self.wine else None
             if way.meets:
