@@ -37,8 +37,8 @@ static struct sim_event *add_event(enum sim_kind kind, int file, uint64_t offset
         if (!log->events)
             abort();
     }
-    log->events[log->count] = (struct sim_event){ .kind = kind, .file = file, .offset = offset,
-                                                  .byte_count = byte_count };
+    log->events[log->count] = (struct sim_event){ .kind = kind, .file = file, .process = sim.process,
+                                                  .offset = offset, .byte_count = byte_count };
     return &log->events[log->count++];
 }
 
@@ -348,8 +348,8 @@ int stele_os_draft_open(const char *path, uint32_t permissions, struct stele_os_
         if (!sim.files[i].memory || !sim.files[i].shadow || !draft.target)
             abort();
         strcpy(draft.target, path);
+        forget_file(&sim.files[i]);
         sim.files[i].is_used = true;
-        sim.files[i].writer = -1;
         *out = draft;
         return new_handle(i, true, &out->file);
     }

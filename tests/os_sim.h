@@ -33,6 +33,7 @@ enum sim_kind {
 struct sim_event {
     enum sim_kind kind;
     int file;
+    unsigned process;
     bool is_more;
     uint64_t offset, byte_count;
     uint8_t *bytes; /* of SIM_WRITE and SIM_MAPPED */

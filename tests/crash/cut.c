@@ -58,6 +58,7 @@ static void file_begin(struct cut_file *file, const struct sim_file *from)
 void cut_begin(struct cut *cut, const struct sim_log *log)
 {
     cut->log = log;
+    cut->is_own_only = false;
     cut->at = 0;
     cut->name = cut->name_durable = sim_find_name();
     for (unsigned i = 0; i < SIM_FILES_MAX; i++)
@@ -92,13 +93,14 @@ static struct cut_sector *sector_of(struct cut_file *file, uint32_t number)
     sector = &file->dirty[file->dirty_count];
     sector->number = number;
     sector->count = 0;
-    sector->is_mapped = sector->is_stuck = sector->is_fresh = false;
+    sector->is_mapped = sector->is_stuck = false;
     file->places[number] = (int16_t)file->dirty_count++;
     return sector;
 }
 
 /* Write @bytes inside one sector. */
-static void write_sector(struct cut_file *file, uint64_t offset, const uint8_t *bytes, size_t byte_count, bool is_mapped)
+static void write_sector(struct cut_file *file, const struct sim_event *event, uint64_t offset, const uint8_t *bytes,
+                         size_t byte_count)
 {
     uint32_t number = (uint32_t)(offset / CUT_SECTOR_BYTES);
     uint64_t start = (uint64_t)number * CUT_SECTOR_BYTES;
@@ -109,8 +111,10 @@ static void write_sector(struct cut_file *file, uint64_t offset, const uint8_t *
         now = file->dirty[file->places[number]].versions[file->dirty[file->places[number]].count - 1];
     /* The same bytes again are no other version; but what no sync takes along is dirty again. */
     if (memcmp(now + (offset - start), bytes, byte_count) == 0) {
-        if (file->places[number] >= 0)
+        if (file->places[number] >= 0) {
             file->dirty[file->places[number]].is_stuck = false;
+            file->dirty[file->places[number]].process = event->process;
+        }
         return;
     }
     sector = sector_of(file, number);
@@ -122,9 +126,9 @@ static void write_sector(struct cut_file *file, uint64_t offset, const uint8_t *
            sector->count ? sector->versions[sector->count - 1] : file->durable + start, CUT_SECTOR_BYTES);
     memcpy(sector->versions[sector->count] + (offset - start), bytes, byte_count);
     sector->count++;
-    sector->is_mapped |= is_mapped;
+    sector->is_mapped |= event->kind == SIM_MAPPED;
     sector->is_stuck = false;
-    sector->is_fresh = true;
+    sector->process = event->process;
     touch(file, start); /* a page that has to be loaded */
 }
 
@@ -138,18 +142,19 @@ static void write_bytes(struct cut_file *file, const struct sim_event *event)
             memcpy(file->durable + offset, event->bytes + at, (size_t)n);
             touch(file, offset);
         } else {
-            write_sector(file, offset, event->bytes + at, (size_t)n, event->kind == SIM_MAPPED);
+            write_sector(file, event, offset, event->bytes + at, (size_t)n);
         }
     }
 }
 
-static void make_durable(struct cut_file *file, uint64_t first, uint64_t end)
+/* @process: only what it wrote last; -1: all. */
+static void make_durable(struct cut_file *file, uint64_t first, uint64_t end, int process)
 {
     for (size_t i = 0; i < file->dirty_count;) {
         struct cut_sector *sector = &file->dirty[i];
         uint64_t start = (uint64_t)sector->number * CUT_SECTOR_BYTES;
 
-        if (sector->is_stuck || start < first || start + CUT_SECTOR_BYTES > end) {
+        if (sector->is_stuck || (process >= 0 && sector->process != (unsigned)process) || start < first || start + CUT_SECTOR_BYTES > end) {
             i++;
             continue;
         }
@@ -187,18 +192,16 @@ void cut_step(struct cut *cut)
     const struct sim_event *event = &cut->log->events[cut->at++];
     struct cut_file *file = &cut->files[event->file >= 0 ? event->file : 0];
 
-    for (size_t i = 0; i < file->dirty_count; i++)
-        file->dirty[i].is_fresh = false;
     switch (event->kind) {
     case SIM_WRITE:
     case SIM_MAPPED: write_bytes(file, event); break;
     case SIM_SIZE: set_size(file, event->byte_count); break;
     case SIM_SYNC:
-        make_durable(file, 0, UINT64_MAX);
+        make_durable(file, 0, UINT64_MAX, cut->is_own_only ? (int)event->process : -1);
         file->sizes[0] = file->sizes[file->size_count - 1];
         file->size_count = 1;
         break;
-    case SIM_SYNC_RANGE: make_durable(file, event->offset, event->offset + event->byte_count); break;
+    case SIM_SYNC_RANGE: make_durable(file, event->offset, event->offset + event->byte_count, -1); break;
     case SIM_SYNC_FAILED: stick(file, event->offset, event->byte_count); break;
     case SIM_NAME: cut->name = event->file; break;
     case SIM_NAME_DURABLE: cut->name_durable = cut->name; break;
@@ -350,7 +353,7 @@ void cut_load(struct cut *cut, const struct cut_choice *choice)
 
     sim_notice();
     for (unsigned i = 0; i < SIM_FILES_MAX; i++) {
-        sim.files[i].is_named = (int)i == name;
+        sim.files[i].is_named = sim.files[i].is_used = (int)i == name;
         sim.files[i].watched_count = 0;
         sim.files[i].writer = -1;
     }
@@ -370,7 +373,6 @@ void cut_load(struct cut *cut, const struct cut_choice *choice)
         }
         loaded = cut;
     }
-    to->is_used = true;
     to->bytes = from->sizes[choice->is_death || choice->has_old_name ? from->size_count - 1 : choice->size];
     for (size_t i = 0; i < from->dirty_count && !choice->has_old_name; i++)
         load_sector(to, from, &from->dirty[i],

@@ -23,7 +23,7 @@ struct cut_sector {
     uint32_t count;             /* versions since the last sync; the last is the visible one */
     bool is_mapped;
     bool is_stuck;              /* a sync failed, and it was not written since: no later sync takes it along */
-    bool is_fresh;              /* changed by the last event */
+    unsigned process;           /* that wrote it last */
     uint8_t versions[CUT_VERSIONS_MAX][CUT_SECTOR_BYTES];
 };
 
@@ -39,6 +39,8 @@ struct cut_file {
 
 struct cut {
     const struct sim_log *log;
+    bool is_own_only;           /* the sync of a file covers only what its own process wrote: errors of the rest are
+                                   told to others, or to nobody */
     size_t at;                  /* events that have happened */
     struct cut_file files[SIM_FILES_MAX];
     int name_durable, name;     /* file that has the name on the disk, and to be seen; -1: none */
@@ -57,7 +59,7 @@ void cut_begin(struct cut *cut, const struct sim_log *log); /* from what all fil
 void cut_done(struct cut *cut);
 /* Let the next event happen. */
 void cut_step(struct cut *cut);
-/* How many images there are that have something of the last event, UINT64_MAX if more than 2^12; without chance. */
+/* How many images there are, UINT64_MAX if more than 2^12; what chance decides is not counted. */
 uint64_t cut_image_count(const struct cut *cut);
 /* The @number-th of them where @is_counted, else one by chance; @number is its seed. */
 void cut_choose(const struct cut *cut, uint64_t seed, uint64_t number, bool is_counted, struct cut_choice *out);

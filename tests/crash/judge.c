@@ -1,6 +1,7 @@
 #include "judge.h"
 
 #include "bits.h"
+#include "format.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -56,7 +57,7 @@ static bool is_outcome_right(const struct life *life, const struct judge_range *
         if (!state->sequence)
             continue;
         rc = stele_outcome(store, state->sequence);
-        if (rc != wanted)
+        if (rc != wanted && !(rc == STELE_E_BUSY && range->is_undecided && i > found))
             return WRONG("commit %" PRIu64 " %s there, but stele_outcome says %d: %s", state->sequence,
                          wanted ? "is not" : "is", rc, rc ? stele_last_error()->text : "");
     }
@@ -69,15 +70,18 @@ bool judge_store(const struct life *life, const struct judge_range *range, struc
     uint64_t count = stele_count(store);
     int rc;
 
+    *out_state = SIZE_MAX;
     if (count * life->work->record_bytes > LIFE_BYTES_MAX)
         return WRONG("%" PRIu64 " records", count);
     rc = count ? stele_read(store, 0, (size_t)count, records) : STELE_OK;
+    if (rc == STELE_E_BUSY && range->is_undecided)
+        return true;
     if (rc)
         return WRONG("records cannot be read: %s", stele_last_error()->text);
     return find_state(life, range, count, records, out_state) && is_outcome_right(life, range, store, *out_state);
 }
 
-static bool verifies(struct stele *store, uint32_t allowed)
+bool judge_verifies(struct stele *store, uint32_t allowed)
 {
     struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
     int rc = stele_verify(store, NULL, &report);
@@ -105,13 +109,13 @@ static bool look_by_reading(const struct life *life, const struct judge_range *r
 
     if (rc)
         return is_not_there(range, rc, out_state);
-    is_right = judge_store(life, range, store, out_state) && verifies(store, allowed);
+    is_right = judge_store(life, range, store, out_state) && judge_verifies(store, allowed);
     (void)stele_close(store);
     return is_right;
 }
 
 /* One commit more, beyond the capacity now and then, so that what an earlier life left shows. */
-static bool go_on(const struct life *life, struct stele *store, size_t found)
+static bool go_on(const struct life *life, const struct judge_range *range, struct stele *store, size_t found)
 {
     static uint8_t records[LIFE_BYTES_MAX];
     const struct life_state *state = &life->states[found];
@@ -132,7 +136,8 @@ static bool go_on(const struct life *life, struct stele *store, size_t found)
         if (!is_right)
             return WRONG("record %" PRIu64 " after one more commit", i);
     }
-    return verifies(store, 0);
+    /* What was lost stays lost, whatever is committed since. */
+    return is_outcome_right(life, range, store, found) && judge_verifies(store, 0);
 }
 
 #define SLOTS (STELE_FILE_DAMAGE_SLOT_A | STELE_FILE_DAMAGE_SLOT_B)
@@ -151,9 +156,9 @@ static bool look_by_writing(const struct life *life, const struct judge_range *r
     if (rc)
         return is_not_there(range, rc, out_state);
     /* A handle keeps saying that a slot was torn when it came; who comes after it finds both whole. */
-    is_right = judge_store(life, range, store, out_state) && verifies(store, is_dying ? SLOTS : 0);
+    is_right = judge_store(life, range, store, out_state) && judge_verifies(store, is_dying ? SLOTS : 0);
     if (is_right && goes_on)
-        is_right = go_on(life, store, *out_state);
+        is_right = go_on(life, range, store, *out_state);
     if (is_dying)
         sim.dead |= 1u << sim.process;
     rc = stele_close(store);
@@ -161,6 +166,16 @@ static bool look_by_writing(const struct life *life, const struct judge_range *r
     if (is_right && !is_dying && rc)
         return WRONG("it cannot be closed: %s", stele_last_error()->text);
     return is_right;
+}
+
+/* Either may rot from here: both have to be whole, and the same. */
+static bool slots_are_same(void)
+{
+    const struct sim_file *file = &sim.files[sim_find_name()];
+
+    if (memcmp(file->memory, file->memory + STELE_SLOT_BYTES, STELE_SLOT_BYTES) == 0)
+        return true;
+    return WRONG("the header slots differ after it was closed");
 }
 
 bool judge_image(const struct life *life, const struct judge_range *range, bool goes_on, size_t *out_state)
@@ -175,6 +190,8 @@ bool judge_image(const struct life *life, const struct judge_range *range, bool 
         is_right = WRONG("a reader saw state %zu, recovery made it %zu", by_reading, *out_state);
     if (is_right && *out_state != SIZE_MAX) {
         is_right = look_by_writing(life, range, false, goes_on, &again);
+        if (is_right)
+            is_right = slots_are_same();
         if (is_right && !goes_on)
             is_right = look_by_reading(life, range, 0, &closed);
         if (is_right && (again != *out_state || (!goes_on && closed != again)))

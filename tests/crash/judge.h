@@ -10,6 +10,7 @@
 /* What may be found after @event_count events, when the power goes, or processes die. */
 struct judge_range {
     bool may_be_absent; /* the store was not created yet */
+    bool is_undecided;  /* a reader may say that a writer has to come first, of what was not acknowledged */
     size_t first, end;  /* states; none where the store may not be there at all */
 };
 
@@ -22,6 +23,8 @@ struct judge_range judge_range(const struct life *life, size_t event_count, bool
 bool judge_image(const struct life *life, const struct judge_range *range, bool goes_on, size_t *out_state);
 /* The records behind @store are those of a state of @range, and it knows which commits are there. */
 bool judge_store(const struct life *life, const struct judge_range *range, struct stele *store, size_t *out_state);
+/* It verifies, but for damage of the @allowed kinds to the file around the records. */
+bool judge_verifies(struct stele *store, uint32_t allowed);
 extern char judge_why[1024];
 
 #endif

@@ -109,7 +109,8 @@ static void end_state(struct life *life, unsigned handle, int rc)
     struct life_state *state = last(life);
 
     if (rc) {
-        if (rc == STELE_E_UNKNOWN)
+        /* The number may be that of one before it, which this one would have been synced with. */
+        if (rc == STELE_E_UNKNOWN && stele_last_error()->sequence > state[-1].sequence)
             state->sequence = stele_last_error()->sequence;
         life->stopped = rc;
         life->stopped_handle = handle;
@@ -126,10 +127,18 @@ static void end_state(struct life *life, unsigned handle, int rc)
 
 /* ---- calls ---- */
 
-static bool is_on(const struct life *life, unsigned handle)
+/* A call failed, or a process died in one that cannot say so. */
+static bool is_over(struct life *life)
+{
+    if (sim.dead && !life->stopped)
+        life->stopped = STELE_E_IO;
+    return life->stopped != 0;
+}
+
+static bool is_on(struct life *life, unsigned handle)
 {
     sim.process = life->processes[handle];
-    return !life->stopped && life->handles[handle];
+    return !is_over(life) && life->handles[handle];
 }
 
 static void stop(struct life *life, unsigned handle, int rc)
@@ -179,7 +188,7 @@ static void reopen(struct life *life, unsigned handle)
 {
     int rc;
 
-    if (life->stopped)
+    if (is_over(life))
         return;
     sim.process = life->processes[handle];
     rc = stele_close(life->handles[handle]);
@@ -382,7 +391,7 @@ static void reserve(struct life *life, unsigned handle, uint64_t n)
 
 static void open_second(struct life *life)
 {
-    int rc = life->stopped ? STELE_OK : life_open(life, 1);
+    int rc = is_over(life) ? STELE_OK : life_open(life, 1);
 
     if (rc)
         stop(life, 1, rc);
@@ -393,7 +402,7 @@ static void resize(struct life *life, uint64_t capacity, uint64_t journal_bytes)
     struct stele_options options = STELE_OPTIONS_INIT;
     int rc;
 
-    if (life->stopped)
+    if (is_over(life))
         return;
     sim.process = life->processes[0];
     rc = stele_close(life->handles[0]);
@@ -677,13 +686,20 @@ const size_t work_count = sizeof(works) / sizeof(works[0]);
 
 /* ---- the whole ---- */
 
-void life_run(struct life *life, const struct work *work, uint64_t seed, struct sim_log *log)
+void life_begin(struct life *life, const struct work *work, uint64_t seed, struct sim_log *log)
 {
+    sim_reset(seed);
     *life = (struct life){ .work = work, .log = log, .processes = { 0, 1 }, .chance = seed, .created = SIZE_MAX };
     sim.log = log;
+}
+
+void life_run(struct life *life)
+{
     life_create(life);
+    if (!life->stopped && life->after_create)
+        life->after_create(life);
     if (!life->stopped)
-        work->run(life);
+        life->work->run(life);
     sim_notice();
 }
 

@@ -36,6 +36,7 @@ struct life {
     size_t created;      /* events in the log when stele_create returned; SIZE_MAX: it has not */
     int stopped;         /* the code of the call that failed; nothing is done from then on */
     unsigned stopped_handle;
+    void (*after_create)(struct life *life); /* NULL is fine */
     bool is_async;       /* commits from here on are */
     bool is_stopped_by_commit;
 };
@@ -51,8 +52,9 @@ struct work {
 extern const struct work works[];
 extern const size_t work_count;
 
-/* Run @work from no file at all, events to @log. */
-void life_run(struct life *life, const struct work *work, uint64_t seed, struct sim_log *log);
+/* Make @life one of @work, from no file at all, events to @log; then run it. */
+void life_begin(struct life *life, const struct work *work, uint64_t seed, struct sim_log *log);
+void life_run(struct life *life);
 /* Create the store: what each work begins with. */
 void life_create(struct life *life);
 void life_done(struct life *life); /* closes what is open */
