@@ -688,7 +688,8 @@ static void the_copy_is_of_one_commit_whatever_is_committed_meanwhile(void **sta
         assert_store(store);
         assert_ok(stele_close(store));
         other = open_for_deeds();
-        model_count = model_version = 0;
+        model_count = 0;
+        model_version = 0;
         note_state();
         deeds_left = (unsigned)chance_below(&chance, 12);
         while (deeds_left)
