@@ -18,14 +18,18 @@ static const struct stele_reading *reading_of(const struct stele *store)
 
 /* ---- which mode ---- */
 
-static int take_header(struct stele *store, struct stele_reading *reading, const struct stele_superblock *superblock)
+static int check_superseded(const struct stele *store, const struct stele_superblock *superblock)
 {
     if (!stele_is_zero(superblock->slot.superseded_by, sizeof(superblock->slot.superseded_by)))
         return stele_fail(STELE_E_STALE, "%s was rewritten into a new file, which has its name; open that one",
                           store->path);
+    return STELE_OK;
+}
+
+static void take_header(struct stele *store, struct stele_reading *reading, const struct stele_superblock *superblock)
+{
     reading->layout_version = superblock->slot.layout_version;
     stele_handle_set_superblock(store, superblock);
-    return STELE_OK;
 }
 
 /* Build a detached reading: header and ring as they are while nobody writes. */
@@ -33,10 +37,15 @@ static int build_detached(struct stele *store, struct stele_reading *reading)
 {
     struct stele_superblock superblock;
     int rc = stele_superblock_read(&store->file, &superblock);
+    /* An old file is opened several times over: its journal is not looked at each time. */
+    if (!rc)
+        rc = check_superseded(store, &superblock);
     if (!rc)
         rc = stele_recover_look(store, &superblock, &reading->overlay);
     reading->is_detached = true;
-    return rc ? rc : take_header(store, reading, &superblock);
+    if (!rc)
+        take_header(store, reading, &superblock);
+    return rc;
 }
 
 /* Somebody holds P: the live words count, unless they may be of an earlier life. */
@@ -52,9 +61,11 @@ static int build_live(struct stele *store, struct stele_reading *reading, const 
     int rc = stele_live_check(&store->live);
     if (!rc)
         rc = stele_superblock_read(&store->file, &superblock);
-    if (rc)
-        return rc;
-    return take_header(store, reading, &superblock);
+    if (!rc)
+        rc = check_superseded(store, &superblock);
+    if (!rc)
+        take_header(store, reading, &superblock);
+    return rc;
 }
 
 /* One try: STELE_END asks for another, because somebody is just opening the store for writing. */
