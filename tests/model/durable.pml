@@ -1,5 +1,5 @@
 /*
- * Commit, checkpoint, crash and recovery (lib/DESIGN.md), as a model for spin: tests/test_model.py runs it.
+ * Commit, checkpoint, crash and recovery (lib/DESIGN.md), as a model for spin: tests/test_protocol.py runs it.
  *
  * Two handles take turns at a store of two records. The file is a few sectors. A sector is what the system shows, and the
  * set of what the disk may hold: what the last sync that covered it made durable, and all it was since. A power cut takes
@@ -20,7 +20,7 @@
  * (seqlock.pml).
  */
 
-/* What is planted: 1 to 13 as in test_model.py; 0 nothing. */
+/* What is planted: 1 to 13 as in test_protocol.py; 0 nothing. */
 #ifndef BUG
 #define BUG 0
 #endif

@@ -1,5 +1,5 @@
 /*
- * One reader beside one writer (lib/reader.c, live.c, settle.c), as a model for spin: tests/test_model.py runs it.
+ * One reader beside one writer (lib/reader.c, live.c, settle.c), as a model for spin: tests/test_protocol.py runs it.
  *
  * Nothing holds a processor to the order of a program but what the program says. A store becomes visible before an earlier
  * one, unless it is a release, a release fence stands between the two, or both are to one place. A load is made before an
