@@ -753,6 +753,72 @@ static void writers_without_rest_are_outwaited_by_who_can_take_their_turn(void *
     assert_ok(stele_close(store));
 }
 
+/* A progress that acts once, when the first pass ends. */
+static int act_once(void *context, uint64_t done, uint64_t total)
+{
+    void (*const *deed)(void) = context;
+
+    if (done == total && other)
+        (*deed)();
+    return 0;
+}
+
+static int backup_with(struct stele *store, void (*deed)(void))
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+
+    options.progress = act_once;
+    options.progress_context = &deed;
+    return stele_backup(store, out_path, &options);
+}
+
+/* The version says so, and the stripe not yet. */
+static void change_and_hold_the_stripe(void)
+{
+    struct stele *store = other;
+    uint64_t *stripe = (uint64_t *)(uintptr_t)stele_live_stripe(&store->live, 0);
+    uint64_t before = stele_load(stripe);
+
+    other = NULL;
+    REQUIRE(stele_set(store, 0, records + RECORD_BYTES) == STELE_OK);
+    stele_store(stripe, before | 1);
+}
+
+static void a_stripe_that_is_about_to_be_given_back_counts_as_moved(void **state)
+{
+    struct stele *store = filled_store(200, 300, 0), *second = open_for_deeds();
+
+    other = second;
+    assert_ok(backup_with(store, change_and_hold_the_stripe));
+    memcpy(records, records + RECORD_BYTES, RECORD_BYTES);
+    assert_copy(200, records, RECORD_BYTES);
+    stele_live_settle_stripes(&store->live, info_of(store).sequence);
+    assert_verifies(store);
+    assert_ok(stele_close(second));
+    assert_ok(stele_close(store));
+}
+
+static void raise_to_640(void)
+{
+    REQUIRE(stele_set_count(other, 640) == STELE_OK);
+    other = NULL;
+}
+
+static void what_stood_behind_the_count_is_not_shared(void **state)
+{
+    struct stele *store = filled_store(640, 640, 0), *reader = open_store(STELE_READ_ONLY);
+
+    assert_store(reader);
+    assert_ok(stele_set_count(store, PER_BLOCK));
+    can_clone = true;
+    other = store;
+    assert_ok(backup_with(reader, raise_to_640));
+    memset(records + PER_BLOCK * RECORD_BYTES, 0, (640 - PER_BLOCK) * RECORD_BYTES);
+    assert_copy(640, records, RECORD_BYTES);
+    assert_ok(stele_close(reader));
+    assert_ok(stele_close(store));
+}
+
 /* ---- death, replacement, cuts ---- */
 
 static void write_and_die(void *context)
@@ -836,6 +902,38 @@ static void a_writer_that_stopped_in_the_middle_is_busy_until_one_recovers(void 
     assert_ok(stele_close(store));
 }
 
+static void stop_in_the_middle(void *context)
+{
+    struct stele *store = open_store(STELE_READ_WRITE);
+    char word;
+
+    REQUIRE(store);
+    parent_tell("o", 1);
+    REQUIRE(parent_hear(&word, 1));
+    stele_store(&store->live.words->state.word, STELE_STATE_COMMITTING);
+    parent_tell("s", 1);
+    (void)parent_hear(&word, 1);
+}
+
+static void when_the_last_writer_died_in_the_middle_the_journal_says_what_is_so(void **state)
+{
+    struct stele *store = filled_store(200, 300, 0);
+    struct child child;
+    char word;
+
+    assert_ok(stele_close(store));
+    child = child_start(stop_in_the_middle, NULL);
+    assert_true(child_hear(&child, &word, 1));
+    store = open_store(STELE_READ_ONLY); /* while it lives */
+    assert_store(store);
+    child_tell(&child, "s", 1);
+    assert_true(child_hear(&child, &word, 1));
+    child_kill(&child);
+    assert_ok(backup(store));
+    assert_copy(200, records, RECORD_BYTES);
+    assert_ok(stele_close(store));
+}
+
 static int resized;
 
 static void resize_it(void)
@@ -915,9 +1013,12 @@ int main(void)
         IN_FOLDER(a_block_that_cannot_be_read_is_marked_and_the_rest_is_there),
         IN_FOLDER(the_copy_is_of_one_commit_whatever_is_committed_meanwhile),
         IN_FOLDER(writers_without_rest_are_outwaited_by_who_can_take_their_turn),
+        IN_FOLDER(a_stripe_that_is_about_to_be_given_back_counts_as_moved),
+        IN_FOLDER(what_stood_behind_the_count_is_not_shared),
         IN_FOLDER(what_a_dead_writer_left_in_the_journal_is_in_the_copy),
         IN_FOLDER(a_recovery_in_the_middle_is_followed),
         IN_FOLDER(a_writer_that_stopped_in_the_middle_is_busy_until_one_recovers),
+        IN_FOLDER(when_the_last_writer_died_in_the_middle_the_journal_says_what_is_so),
         IN_FOLDER(a_store_that_is_replaced_meanwhile_is_stale),
         IN_FOLDER(a_file_that_is_cut_is_told_and_makes_none),
     };
