@@ -127,6 +127,7 @@ uint64_t stele_commit_entry_bytes(const struct stele *store, const struct stele_
     uint64_t bytes = sizeof(struct stele_entry_head) + STELE_ENTRY_TRAILER_BYTES + stele_item_bytes(0);
     if (is_count_moved(plan))
         bytes += stele_item_bytes(0);
+    bytes += plan->repaired_count * stele_item_bytes(8);
     if (plan->user)
         bytes += stele_item_bytes(STELE_USER_BYTES);
     if (plan->tag)
@@ -180,6 +181,12 @@ static int encode(struct stele *store, const struct stele_commit_plan *plan, uin
                              &payload);
         for (size_t k = 0; k < n && !rc; k++)
             memcpy(payload + k * 8, &plan->words[i + k].word, 8);
+    }
+    for (size_t i = 0; i < plan->repaired_count && !rc; i++) {
+        rc = stele_entry_add(&store->entry, STELE_ITEM_REPAIR, STELE_REGION_SUMS, plan->repaired[i].block, 1, 8,
+                             &payload);
+        if (!rc)
+            memcpy(payload, &plan->repaired[i].word, 8);
     }
     if (!rc && plan->user) {
         rc = stele_entry_add(&store->entry, STELE_ITEM_USER, 0, plan->user_version, 0, STELE_USER_BYTES, &payload);

@@ -29,6 +29,8 @@ struct stele_commit_plan {
     size_t record_count;
     struct stele_word *words; /* ascending by block */
     size_t word_count, word_room;
+    const struct stele_word *repaired; /* words of damaged blocks as they were, for the journal; the caller's */
+    size_t repaired_count;
     const uint8_t *user; /* 64 bytes, or NULL */
     uint64_t user_version;
     const uint8_t *tag; /* or NULL */

@@ -531,6 +531,32 @@ struct stele_verify_report {
 STELE_API int stele_verify(struct stele *store, const struct stele_verify_options *options,
                            struct stele_verify_report *out);
 
+enum { STELE_REPAIR_REPLACE = 1, /* by the records given */
+       STELE_REPAIR_ZERO = 2,
+       STELE_REPAIR_ACCEPT = 3   /* the bytes stay as they are and get a new sum: they may be wrong */ };
+
+/*
+ * Make the damaged blocks of @record_count records from @first_index on good again, as @how says; blocks that are
+ * good stay as they are, whatever @records_or_null has for them. @records_or_null: all records of the range with
+ * STELE_REPAIR_REPLACE, else NULL. Before a block changes, @log is called with what is there now: number and word of
+ * the block and all its records below the count. It must not use @store for writing. Blocks are repaired in batches of
+ * 256 KiB at most, each one commit; all calls of @log for a batch come before it.
+ *
+ * Shape:   a damaged block holds records of which nobody knows which are wrong, so the range covers all of it, or
+ *          what comes out fits the sum that it has: one record, brought back as it was, may make it good
+ * Errors:  STELE_E_RANGE the range does not exist, or covers a damaged block in part: the message names its records;
+ *          STELE_E_INTERRUPTED @log returned something else than 0, or progress did; STELE_E_IO the system cannot read
+ *          a block, which then has nothing to hand out: move the file to another medium first. Where blocks before it
+ *          were repaired in batches of their own they stay so; of the block's own batch nothing changed.
+ *          As stele_commit
+ * Durability: after return the repaired blocks survive power loss; a batch that was cut short is whole or not there
+ */
+STELE_API int stele_repair(struct stele *store, uint64_t first_index, uint64_t record_count,
+                           const void *records_or_null, uint32_t how,
+                           int (*log)(void *context, uint64_t block, uint64_t old_word, uint64_t first_index,
+                                      const void *old_records, size_t record_count),
+                           void *context);
+
 struct stele_recovery {
     uint32_t struct_bytes;
     uint32_t kind;                      /* STELE_RECOVERY_NONE, _REPLAY, _FORCED */

@@ -28,7 +28,7 @@ ORDER = [
     "bulk turn reader",
     "syncer",
     "open txn",
-    "store write record cursor view edit verify rewrite backup info",
+    "store write record cursor view edit verify repair rewrite backup info",
 ]
 LAYERS = {word: index for index, line in enumerate(ORDER) for word in line.split()}
 MAPPING = {"window"}
