@@ -132,6 +132,15 @@ class Manners(unittest.TestCase):
                 raise error
             self.assertEqual(released, ["thing"])
 
+    def test_a_signal_to_end_is_heeded_before_anything_more_is_held(self):
+        released = []
+        with self.assertRaises(KeyboardInterrupt), power_cut.held(lambda: "outer", released.append):
+            self.addCleanup(setattr, power_cut.Stop, "is_asked", False)
+            power_cut.Stop.ask()
+            with power_cut.held(lambda: self.fail("it was begun"), released.append):
+                pass
+        self.assertEqual(released, ["outer"])
+
     def test_what_is_missing_is_named(self):
         with tempfile.TemporaryDirectory() as folder:
             said = "\n".join(power_cut.missing(["ext4"], folder))
