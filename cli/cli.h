@@ -118,6 +118,8 @@ int cli_refuse_system(const struct cli *cli, int system_code, const char *format
  * it does not begin with it. Returns cli_exit_of(code).
  */
 int cli_fail(const struct cli *cli, const char *path, int code);
+/* The same of a change that may be there all the same: the user is told to look. */
+int cli_fail_change(const struct cli *cli, const char *path, int code);
 /* The exit code of a library @code: 0; USAGE, RANGE, SCHEMA 2; INTERRUPTED 130; all others 3. */
 int cli_exit_of(int code);
 

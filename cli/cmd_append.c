@@ -29,7 +29,7 @@ static int append(struct cli *cli, const char *path, struct stele *store)
         int rc = stele_append(store, record, 1, &index);
 
         if (rc)
-            exit_code = cli_fail(cli, path, rc);
+            exit_code = cli_fail_change(cli, path, rc);
         else
             printf("%" PRIu64 "\n", index);
     }

@@ -58,7 +58,7 @@ static int set(struct cli *cli, struct stele *store, const struct cli_range *whe
         return exit_code;
     }
     rc = stele_commit(txn, STELE_DURABLE, NULL);
-    return rc ? cli_fail(cli, cli->operands[0], rc) : CLI_DONE;
+    return rc ? cli_fail_change(cli, cli->operands[0], rc) : CLI_DONE;
 }
 
 static int run(struct cli *cli, int word_count, char **words)

@@ -26,7 +26,7 @@ static int run(struct cli *cli, int word_count, char **words)
         return exit_code;
     rc = stele_set_count(store, count);
     if (rc)
-        exit_code = cli_fail(cli, cli->operands[0], rc);
+        exit_code = cli_fail_change(cli, cli->operands[0], rc);
     return cli_close(cli, cli->operands[0], store, exit_code);
 }
 

@@ -106,9 +106,17 @@ int cli_fail(const struct cli *cli, const char *path, int code)
         cli_message(cli, "%s", sentence);
     else
         cli_message(cli, "%s: %s", path, sentence);
-    if (code == STELE_E_UNKNOWN && !error->outcome_done)
-        cli_message(cli, "%s: look whether the change is there before you make it again", path);
     return cli_exit_of(code);
+}
+
+int cli_fail_change(const struct cli *cli, const char *path, int code)
+{
+    bool is_in_doubt = code == STELE_E_UNKNOWN && !stele_last_error()->outcome_done;
+    int exit_code = cli_fail(cli, path, code);
+
+    if (is_in_doubt)
+        cli_message(cli, "%s: look whether the change is there before you make it again", path);
+    return exit_code;
 }
 
 static void no_memory(size_t bytes)
