@@ -521,7 +521,8 @@ static uint8_t model[COUNT_MAX * RECORD_BYTES];
 static size_t model_count;
 static uint64_t model_version;
 static struct chance chance;
-static unsigned deeds_left, step_count;
+static unsigned deeds_left;
+static uint64_t pending_sequence; /* of what was just committed; 0: info says which it is */
 
 static void note_state(void)
 {
@@ -529,6 +530,9 @@ static void note_state(void)
     struct state *state = &states[state_count++];
 
     REQUIRE(state_count <= STATES_MAX && stele_info(other, &info) == STELE_OK && info.count == model_count);
+    if (pending_sequence)
+        info.sequence = pending_sequence;
+    pending_sequence = 0;
     *state = (struct state){ .sequence = info.sequence, .count = model_count, .user_version = model_version,
                              .bytes = malloc(model_count * RECORD_BYTES + 1) };
     REQUIRE(state->bytes);
@@ -582,6 +586,32 @@ static int deed_txn(void)
     return rc;
 }
 
+/* Others see it with the next that is durable, or with the next deed_sync. */
+static int deed_async(void)
+{
+    uint8_t record[RECORD_BYTES];
+    struct stele_txn *txn;
+    size_t index = (size_t)chance_below(&chance, model_count);
+    int rc = model_count ? stele_begin(other, &txn) : STELE_END;
+
+    if (rc)
+        return rc;
+    chance_fill(&chance, record, sizeof(record));
+    REQUIRE(stele_txn_set(txn, index, record) == STELE_OK);
+    rc = stele_commit(txn, STELE_ASYNC, &pending_sequence);
+    if (!rc)
+        memcpy(model + index * RECORD_BYTES, record, RECORD_BYTES);
+    else
+        pending_sequence = 0;
+    return rc;
+}
+
+/* No thread of the library's does it here: what happens between calls is to come out the same again. */
+static int deed_sync(void)
+{
+    return stele_sync(other);
+}
+
 static int append_of(size_t count)
 {
     int rc;
@@ -619,25 +649,23 @@ static int deed_session(void)
     struct stele_options options = STELE_OPTIONS_INIT;
     int rc = stele_close(other);
 
-    if (rc)
-        return rc;
+    other = NULL;
     options.mode = STELE_READ_WRITE;
+    options.flags = STELE_NO_THREADS;
     options.lock_wait_ms = 1;
-    rc = stele_open(scratch_path, &options, &other);
-    if (rc == STELE_E_BUSY) { /* the backup has the turn */
-        options.lock_wait_ms = 0;
+    if (!rc)
+        rc = stele_open(scratch_path, &options, &other);
+    if (rc == STELE_E_BUSY) /* the backup has the turn */
         between = NULL;
-        other = NULL;
-    }
     return rc;
 }
 
 static void act(void)
 {
     static int (*const deeds[])(void) = { deed_set, deed_set, deed_txn, deed_append, deed_bulk, deed_count,
-                                          deed_checkpoint, deed_session };
+                                          deed_checkpoint, deed_session,
+                                          deed_async, deed_async, deed_sync };
 
-    step_count++;
     if (deeds_left == 0 || chance_below(&chance, 3))
         return;
     deeds_left--;
@@ -654,6 +682,7 @@ static struct stele *open_for_deeds(void)
     struct stele *store = NULL;
 
     options.mode = STELE_READ_WRITE;
+    options.flags = STELE_NO_THREADS;
     options.lock_wait_ms = 1; /* the backup's last step has it, or nobody */
     assert_ok(stele_open(scratch_path, &options, &store));
     return store;
@@ -720,6 +749,31 @@ static void the_copy_is_of_one_commit_whatever_is_committed_meanwhile(void **sta
                   busy_count);
     assert_true(moved_count * 4 > rounds);
     assert_true(busy_count * 4 < rounds);
+}
+
+static void asynchronous_commits_of_the_handle_are_in_its_copy(void **state)
+{
+    struct stele *store = filled_store(200, 300, 0), *reader;
+    struct stele_txn *txn;
+
+    assert_ok(stele_close(store));
+    store = open_for_deeds();
+    reader = open_store(STELE_READ_ONLY);
+    assert_store(reader);
+    assert_ok(stele_begin(store, &txn));
+    assert_ok(stele_txn_set(txn, 7, records));
+    assert_ok(stele_commit(txn, STELE_ASYNC, NULL));
+    assert_ok(backup(reader)); /* who reads only sees it later */
+    assert_copy(200, records, RECORD_BYTES);
+    drop_copy();
+    memcpy(records + 7 * RECORD_BYTES, records, RECORD_BYTES);
+    assert_ok(backup(store));
+    assert_copy(200, records, RECORD_BYTES);
+    drop_copy();
+    assert_ok(backup(reader));
+    assert_copy(200, records, RECORD_BYTES);
+    assert_ok(stele_close(reader));
+    assert_ok(stele_close(store));
 }
 
 static uint64_t turn;
@@ -1012,6 +1066,7 @@ int main(void)
         IN_FOLDER(damage_that_is_cut_off_meanwhile_is_none),
         IN_FOLDER(a_block_that_cannot_be_read_is_marked_and_the_rest_is_there),
         IN_FOLDER(the_copy_is_of_one_commit_whatever_is_committed_meanwhile),
+        IN_FOLDER(asynchronous_commits_of_the_handle_are_in_its_copy),
         IN_FOLDER(writers_without_rest_are_outwaited_by_who_can_take_their_turn),
         IN_FOLDER(a_stripe_that_is_about_to_be_given_back_counts_as_moved),
         IN_FOLDER(what_stood_behind_the_count_is_not_shared),
