@@ -56,12 +56,11 @@ static int set_target(struct stele_os_draft *draft, const char *path)
     if (!*path || (slash && !slash[1]))
         return stele_fail(STELE_E_USAGE, "'%s' names no file; add a name to the path", path);
     draft->target = strdup(path);
-    if (!slash)
-        draft->directory = strdup(".");
-    else
-        draft->directory = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    draft->directory = strdup(slash ? path : ".");
     if (!draft->target || !draft->directory)
         return stele_fail(STELE_E_NOMEM, "no memory for the name of %s", path);
+    if (slash)
+        draft->directory[slash == path ? 1 : slash - path] = '\0';
     return STELE_OK;
 }
 

@@ -50,11 +50,6 @@ WRAPPED(char *, strdup, const char *text)
     return is_refused("memory") ? NULL : REAL(strdup)(text);
 }
 
-WRAPPED(char *, strndup, const char *text, size_t bytes)
-{
-    return is_refused("memory") ? NULL : REAL(strndup)(text, bytes);
-}
-
 WRAPPED(int, stele_os_map, const struct stele_os_file *file, uint64_t offset, size_t byte_count, bool is_writable,
         bool is_random, void **out)
 {

@@ -52,14 +52,6 @@ WRAPPED(char *, strdup, const char *text)
     return out;
 }
 
-WRAPPED(char *, strndup, const char *text, size_t bytes)
-{
-    char *out = is_refused(MEMORY) ? NULL : REAL(strndup)(text, bytes);
-
-    balance += out != NULL;
-    return out;
-}
-
 WRAPPED(void, free, void *memory)
 {
     balance -= memory != NULL;
