@@ -87,8 +87,8 @@ class Torture(unittest.TestCase):
 
     def test_a_failing_suite_is_told_with_its_seed_and_the_line_that_runs_it_again(self):
         body = "if number == 1: word = 'FAILED'; print('it broke')"
-        output = self.torture([("unit/model", "print('7 states, 3 runs'); print('x: 4 runs'); print('of 5 runs')"), ("unit/bits", "pass"), ("unit/txn", body)],
-                              "--rounds", "1", code=1)
+        counts = "print('7 states, 3 runs'); print('x: 4 runs'); print('of 5 runs')"
+        output = self.torture([("unit/model", counts), ("unit/bits", "pass"), ("unit/txn", body)], "--rounds", "1", code=1)
         seeds = dict(self.drawn())
         self.assertEqual(set(seeds), {"unit/model", "unit/txn"}, "bits has no long form")
         again = "STELE_SEED=%s STELE_TEST_SCALE=100 ./tools/report.py run " % seeds["unit/txn"]
@@ -96,7 +96,8 @@ class Torture(unittest.TestCase):
             self.assertIn("test_1: failed", text)
             self.assertIn(again, text)
             self.assertRegex(text, r"(?m)^\| `unit/txn` \| 1 \| +\| 1 \| 0 \|")
-            self.assertRegex(text, r"(?m)^\| `unit/model` \| 1 \| %d runs, %d states \| 0 \| 0 \|" % (4 * pinned("unit/model"), 7 * pinned("unit/model")))
+            self.assertRegex(text, r"(?m)^\| `unit/model` \| 1 \| %d runs, %d states \| 0 \| 0 \|"
+                             % (4 * pinned("unit/model"), 7 * pinned("unit/model")))
         kept = os.path.join(self.folder, "torture", "unit-txn-%s.log" % seeds["unit/txn"])
         with open(kept, encoding="utf-8") as file:
             text = file.read()
