@@ -176,7 +176,7 @@ int stele_bulk_append(struct stele *store, const uint8_t *records, uint64_t reco
     if (!rc)
         rc = stele_checkpoint_sync(store);
     if (!rc)
-        rc = stele_commit_write(store, &plan, STELE_DURABLE, NULL);
+        rc = stele_commit_write(store, &plan, NULL);
     stele_commit_plan_done(&plan);
     free(bulk);
     return rc;

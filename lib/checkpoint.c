@@ -8,7 +8,7 @@ void stele_checkpoint_poison(struct stele *store)
 {
     struct stele_error kept;
     stele_error_keep(&kept);
-    store->is_poisoned = true;
+    stele_handle_poison(store);
     stele_live_set_state(&store->live, STELE_STATE_FAILED);
     /* After a failed sync the cache counts as clean: stored again it is dirty again and is not thrown away. */
     struct stele_superblock now; /* another handle may have made the last checkpoint */
@@ -83,6 +83,7 @@ static void start_over(struct stele *store, uint64_t head)
     struct stele_live *words = store->live.words;
     stele_store(&words->ring_head.word, head);
     stele_store(&words->ring_tail.word, head);
+    store->group.tail = head; /* nothing is pending: nobody else looks at it */
     stele_store(&words->count_high.word, stele_load(&words->count.word));
     store->has_foreign = store->has_user = store->has_tag = false;
     store->modified_us = 0;
@@ -95,7 +96,8 @@ int stele_checkpoint_make(struct stele *store, uint64_t need_bytes, bool is_clea
 {
     struct stele_superblock now;
     struct stele_ring ring;
-    assert(!stele_pending_is_any(&store->pending)); /* the flip would free the ring under it */
+    /* The flip would free the ring under what is pending. */
+    assert(!stele_pending_is_any(&store->group.open) && !stele_pending_is_any(&store->group.closing));
     int rc = stele_handle_ring(store, &ring);
     /* Another handle may have flipped since: the file says what rules. */
     if (!rc)

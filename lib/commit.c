@@ -45,7 +45,10 @@ static int compute_block(struct stele *store, struct stele_commit_plan *plan, ui
     int rc = stele_block_load(store, block, in_place, &word);
     if (rc)
         return rc;
-    stele_pending_lay(&store->pending, layout, block, store->entry.bytes, store->old_block, &word);
+    stele_os_mutex_lock(&store->group.runs);
+    stele_pending_lay(&store->group.closing, layout, block, store->old_block, &word);
+    stele_pending_lay(&store->group.open, layout, block, store->old_block, &word);
+    stele_os_mutex_unlock(&store->group.runs);
     memcpy(store->new_block, store->old_block, (size_t)(kept * record_bytes));
     memset(store->new_block + kept * record_bytes, 0, (size_t)((new_count - kept) * record_bytes));
     for (; *at < plan->record_count && plan->records[*at].index < end; (*at)++) {
@@ -75,6 +78,8 @@ int stele_commit_compute(struct stele *store, struct stele_commit_plan *plan)
 {
     uint64_t edge = edge_block(store, plan);
     int rc = stele_block_reserve(store);
+    /* What is in place and what is pending must be of one moment. */
+    stele_os_mutex_lock(&store->group.placing);
     for (size_t at = 0; !rc && (at < plan->record_count || edge != UINT64_MAX);) {
         uint64_t block = edge;
         if (at < plan->record_count)
@@ -83,6 +88,7 @@ int stele_commit_compute(struct stele *store, struct stele_commit_plan *plan)
             edge = UINT64_MAX;
         rc = compute_block(store, plan, block, &at);
     }
+    stele_os_mutex_unlock(&store->group.placing);
     return rc;
 }
 
@@ -157,13 +163,14 @@ int stele_commit_check_size(const struct stele *store, uint64_t entry_bytes)
 static int encode_count_and_records(struct stele *store, const struct stele_commit_plan *plan)
 {
     const uint64_t record_bytes = store->fixed.record_bytes;
+    struct stele_entry *run = &store->group.open.run;
     uint8_t *payload;
-    int rc = stele_entry_follow(&store->entry);
+    int rc = stele_entry_follow(run);
     if (!rc && is_count_moved(plan))
-        rc = stele_entry_add(&store->entry, STELE_ITEM_COUNT, 0, plan->lowest, plan->new_count, 0, &payload);
+        rc = stele_entry_add(run, STELE_ITEM_COUNT, 0, plan->lowest, plan->new_count, 0, &payload);
     for (size_t i = 0, n; i < plan->record_count && !rc; i += n) {
         n = record_run(plan, i);
-        rc = stele_entry_add(&store->entry, STELE_ITEM_RECORDS, STELE_REGION_RECORDS, plan->records[i].index, n,
+        rc = stele_entry_add(run, STELE_ITEM_RECORDS, STELE_REGION_RECORDS, plan->records[i].index, n,
                              (size_t)(n * record_bytes), &payload);
         for (size_t k = 0; k < n && !rc; k++)
             memcpy(payload + k * record_bytes, plan->records[i + k].record, (size_t)record_bytes);
@@ -173,56 +180,38 @@ static int encode_count_and_records(struct stele *store, const struct stele_comm
 
 static int encode(struct stele *store, const struct stele_commit_plan *plan, uint64_t now_us)
 {
+    struct stele_entry *run = &store->group.open.run;
     uint8_t *payload;
     int rc = encode_count_and_records(store, plan);
     for (size_t i = 0, n; i < plan->word_count && !rc; i += n) {
         n = word_run(plan, i);
-        rc = stele_entry_add(&store->entry, STELE_ITEM_SUMS, STELE_REGION_SUMS, plan->words[i].block, n, n * 8,
+        rc = stele_entry_add(run, STELE_ITEM_SUMS, STELE_REGION_SUMS, plan->words[i].block, n, n * 8,
                              &payload);
         for (size_t k = 0; k < n && !rc; k++)
             memcpy(payload + k * 8, &plan->words[i + k].word, 8);
     }
     for (size_t i = 0; i < plan->repaired_count && !rc; i++) {
-        rc = stele_entry_add(&store->entry, STELE_ITEM_REPAIR, STELE_REGION_SUMS, plan->repaired[i].block, 1, 8,
+        rc = stele_entry_add(run, STELE_ITEM_REPAIR, STELE_REGION_SUMS, plan->repaired[i].block, 1, 8,
                              &payload);
         if (!rc)
             memcpy(payload, &plan->repaired[i].word, 8);
     }
     if (!rc && plan->user) {
-        rc = stele_entry_add(&store->entry, STELE_ITEM_USER, 0, plan->user_version, 0, STELE_USER_BYTES, &payload);
+        rc = stele_entry_add(run, STELE_ITEM_USER, 0, plan->user_version, 0, STELE_USER_BYTES, &payload);
         if (!rc)
             memcpy(payload, plan->user, STELE_USER_BYTES);
     }
     if (!rc && plan->tag) {
-        rc = stele_entry_add(&store->entry, STELE_ITEM_TAG, 0, 0, 0, plan->tag_bytes, &payload);
+        rc = stele_entry_add(run, STELE_ITEM_TAG, 0, 0, 0, plan->tag_bytes, &payload);
         if (!rc)
             memcpy(payload, plan->tag, plan->tag_bytes);
     }
     if (!rc)
-        rc = stele_entry_add(&store->entry, STELE_ITEM_TIME, 0, now_us, 0, 0, &payload);
+        rc = stele_entry_add(run, STELE_ITEM_TIME, 0, now_us, 0, 0, &payload);
     return rc;
 }
 
 /* ---- the steps ---- */
-
-/* Find room in the ring; where there is none, empty it. */
-static int find_place(struct stele *store, uint64_t entry_bytes, uint64_t *out_place)
-{
-    uint64_t padded_bytes = stele_round_up(entry_bytes, STELE_PAGE_BYTES);
-    struct stele_ring ring;
-    int rc = stele_commit_check_size(store, entry_bytes);
-    if (!rc)
-        rc = stele_handle_ring(store, &ring);
-    if (rc || stele_ring_place(&ring, padded_bytes, out_place))
-        return rc;
-    rc = stele_checkpoint_make(store, padded_bytes, false);
-    if (!rc)
-        rc = stele_handle_ring(store, &ring);
-    if (!rc && !stele_ring_place(&ring, padded_bytes, out_place))
-        rc = stele_fail(STELE_E_TOO_BIG, "%s: no room in an empty journal for %" PRIu64 " bytes", store->path,
-                        padded_bytes);
-    return rc;
-}
 
 static int allocate(struct stele *store, const struct stele_commit_plan *plan)
 {
@@ -253,84 +242,133 @@ static void remember(struct stele *store, const struct stele_commit_plan *plan, 
     }
 }
 
-/* Behind the run if there is room for it, else in a run of its own, whatever is pending settled. */
-static int find_run(struct stele *store, uint64_t entry_bytes)
+/* Whether an entry of @entry_bytes has room behind the open run, or for a run of its own; group.runs is locked. */
+static int has_place(struct stele *store, uint64_t entry_bytes, bool *out_has)
 {
+    struct stele_group *group = &store->group;
+    struct stele_pending *open = &group->open;
     struct stele_ring ring;
     int rc = stele_handle_ring(store, &ring);
     if (rc)
         return rc;
-    if (stele_settle_is_due(store)) {
-        uint64_t run_bytes = store->entry.used_bytes + entry_bytes;
-        if (run_bytes <= stele_min(STELE_RUN_BYTES_MAX, ring.bytes / 2) && stele_ring_follows(&ring, entry_bytes))
-            return STELE_OK;
-        rc = stele_settle_pending(store);
-        /* Of this commit nothing is anywhere. */
-        if (rc == STELE_E_UNKNOWN) {
-            struct stele_error why;
-            stele_error_keep(&why);
-            rc = stele_fail(STELE_E_CONFLICT, "nothing of this commit is in the store, as one before it failed: %s",
-                            why.text);
-        }
+    ring.tail = group->tail;
+    if (stele_pending_is_any(open)) {
+        *out_has = open->run.used_bytes + entry_bytes <= stele_min(STELE_RUN_BYTES_MAX, ring.bytes / 2) &&
+                   stele_ring_follows(&ring, entry_bytes);
+        return STELE_OK;
     }
-    return rc ? rc : find_place(store, entry_bytes, &store->run_place);
+    *out_has = stele_ring_place(&ring, stele_round_up(entry_bytes, STELE_PAGE_BYTES), &open->place);
+    return STELE_OK;
 }
 
-/* Encode @plan behind the run and seal it. Who reads pending images holds the mutex: the run may move. */
-static int encode_entry(struct stele *store, const struct stele_commit_plan *plan, bool is_pending, uint64_t now_us,
-                        uint64_t *out_sequence, uint64_t *out_trailer)
+/* Make room: settle what is pending; where nothing is, empty the ring. */
+static int make_place(struct stele *store, uint64_t entry_bytes)
 {
-    struct stele_live *words = store->live.words;
-    struct stele_pending *pending = &store->pending;
-    struct stele_entry_identity identity = {
-        .sequence = stele_load(&words->logged.word) + 1,
-        .session = store->session,
-        .chain = stele_load(&words->chain.word),
-        .synced_seq = stele_load(&words->synced.word),
-        .writer = store->writer_id,
-    };
-    size_t padded_bytes;
-    stele_os_mutex_lock(&pending->mutex);
-    int rc = encode(store, plan, now_us);
-    if (!rc)
-        rc = stele_entry_seal(&store->entry, &identity, out_trailer, &padded_bytes);
-    if (!rc && is_pending)
-        rc = stele_pending_reserve(pending, plan->record_count, plan->word_count);
-    if (!rc && is_pending)
-        rc = stele_pending_add(pending, &store->fixed, &store->entry);
-    if (!rc && is_pending) {
-        pending->last_sequence = identity.sequence;
-        pending->count = plan->new_count;
-        if (pending->entry_count == 1) {
-            pending->session = store->session;
-            pending->first_sequence = identity.sequence;
-            pending->began_us = stele_os_clock_us();
-        }
+    if (!stele_settle_is_due(store))
+        return stele_checkpoint_make(store, stele_round_up(entry_bytes, STELE_PAGE_BYTES), false);
+    int rc = stele_settle_pending(store);
+    /* Of this commit nothing is anywhere. */
+    if (rc == STELE_E_UNKNOWN) {
+        struct stele_error why;
+        stele_error_keep(&why);
+        rc = stele_fail(STELE_E_CONFLICT, "nothing of this commit is in the store, as one before it failed: %s",
+                        why.text);
     }
-    if (rc)
-        stele_entry_drop(&store->entry);
-    stele_os_mutex_unlock(&pending->mutex);
-    *out_sequence = identity.sequence;
     return rc;
 }
 
-int stele_commit_write(struct stele *store, const struct stele_commit_plan *plan, enum stele_durability durability,
-                       uint64_t *out_sequence)
+/* Seal the entry of @plan behind the open run and add its images; group.runs is locked. */
+static int add_entry(struct stele *store, const struct stele_commit_plan *plan, uint64_t now_us)
 {
-    const bool is_pending = durability == STELE_ASYNC;
-    uint64_t now_us = stele_os_now_us(), sequence = 0, trailer;
-    int rc = find_run(store, stele_commit_entry_bytes(store, plan));
+    struct stele_group *group = &store->group;
+    struct stele_pending *open = &group->open;
+    struct stele_entry_identity identity = {
+        .sequence = group->logged + 1,
+        .session = store->session,
+        .chain = group->chain,
+        .synced_seq = stele_load(&store->live.words->synced.word),
+        .writer = store->writer_id,
+    };
+    uint64_t trailer;
+    size_t padded_bytes;
+    int rc = encode(store, plan, now_us);
     if (!rc)
+        rc = stele_entry_seal(&open->run, &identity, &trailer, &padded_bytes);
+    if (!rc)
+        rc = stele_pending_reserve(open, plan->record_count, plan->word_count);
+    if (!rc)
+        rc = stele_pending_add(open, &store->fixed);
+    if (rc) {
+        stele_entry_drop(&open->run);
+        return rc;
+    }
+    if (open->entry_count == 0) {
+        open->session = store->session;
+        open->first_sequence = identity.sequence;
+        open->chain_before = group->chain;
+        open->began_us = stele_os_clock_us();
+    }
+    open->last_sequence = identity.sequence;
+    open->chain = trailer;
+    open->count = plan->new_count;
+    group->logged = identity.sequence;
+    group->chain = trailer;
+    group->tail = open->place + open->run.used_bytes;
+    open->entry_count++;
+    stele_settle_tell(group);
+    return STELE_OK;
+}
+
+int stele_commit_add(struct stele *store, const struct stele_commit_plan *plan, enum stele_durability durability,
+                     uint64_t *out_sequence)
+{
+    const bool is_async = durability == STELE_ASYNC;
+    struct stele_group *group = &store->group;
+    uint64_t now_us = stele_os_now_us(), entry_bytes = stele_commit_entry_bytes(store, plan);
+    bool has = false;
+    int rc = stele_commit_check_size(store, entry_bytes);
+    if (!rc) {
+        stele_os_mutex_lock(&group->placing);
         rc = allocate(store, plan);
-    if (!rc)
-        rc = encode_entry(store, plan, is_pending, now_us, &sequence, &trailer);
-    /* An error up to here changes nothing. */
+        stele_os_mutex_unlock(&group->placing);
+    }
+    /* Settled, then emptied: there is room at the latest then. */
+    for (unsigned tries = 0; !rc && !has; tries++) {
+        stele_settle_lock(store, is_async);
+        rc = stele_handle_is_poisoned(store)
+                 ? stele_fail(STELE_E_CONFLICT, "%s: a sync failed under this handle; nothing of this commit is in the "
+                              "store; close the handle and open the store again", store->path)
+                 : has_place(store, entry_bytes, &has);
+        if (!rc && has)
+            break; /* locked */
+        stele_os_mutex_unlock(&group->runs);
+        if (!rc && tries == 2)
+            rc = stele_fail(STELE_E_TOO_BIG, "%s: no room in an empty journal for %" PRIu64 " bytes", store->path,
+                            entry_bytes);
+        if (!rc)
+            rc = make_place(store, entry_bytes);
+    }
     if (rc)
         return rc;
-    rc = is_pending ? stele_settle_later(store, sequence, trailer) : stele_settle_run(store, sequence, trailer);
-    if (out_sequence && (!rc || rc == STELE_E_UNKNOWN))
-        *out_sequence = sequence;
+    rc = add_entry(store, plan, now_us);
+    *out_sequence = group->logged;
+    if (!rc && is_async)
+        rc = stele_settle_later(store);
+    stele_os_mutex_unlock(&group->runs);
     if (!rc)
         remember(store, plan, now_us);
+    return rc;
+}
+
+int stele_commit_write(struct stele *store, const struct stele_commit_plan *plan, uint64_t *out_sequence)
+{
+    uint64_t sequence = 0;
+    int rc = stele_commit_add(store, plan, STELE_DURABLE, &sequence);
+    if (rc)
+        return rc;
+    stele_settle_join(store);
+    rc = stele_settle_wait(store, sequence);
+    if (out_sequence && (!rc || rc == STELE_E_UNKNOWN))
+        *out_sequence = sequence;
     return rc;
 }

@@ -56,14 +56,22 @@ uint64_t stele_commit_entry_bytes(const struct stele *store, const struct stele_
 int stele_commit_check_size(const struct stele *store, uint64_t entry_bytes);
 
 /*
- * Commit @plan; its sequence to *@out_sequence (NULL is fine).
+ * Add @plan to the commits that wait to be settled; its sequence to *@out_sequence.
  *
- * Shape:   with STELE_ASYNC it does not cut, raises the count by what is staged only, and the room is there
- * Errors:  before anything changed: STELE_E_TOO_BIG, STELE_E_FULL, STELE_E_NOMEM, STELE_E_CONFLICT what was pending
+ * Shape:   what is not durable, or does not end the turn, cuts nothing and raises the count by what is staged only; the
+ *          room is there
+ * Errors:  before anything changed: STELE_E_TOO_BIG, STELE_E_FULL, STELE_E_NOMEM, STELE_E_CONFLICT one before it
  *          failed; STELE_E_UNKNOWN as stele_commit
+ * Durability: STELE_ASYNC: after return it survives the death of the process; else see stele_settle_wait
  */
-int stele_commit_write(struct stele *store, const struct stele_commit_plan *plan, enum stele_durability durability,
-                       uint64_t *out_sequence);
+int stele_commit_add(struct stele *store, const struct stele_commit_plan *plan, enum stele_durability durability,
+                     uint64_t *out_sequence);
+/*
+ * Commit @plan, durably, within the turn; its sequence to *@out_sequence (NULL is fine).
+ *
+ * Errors:  as stele_commit_add and stele_settle_wait
+ */
+int stele_commit_write(struct stele *store, const struct stele_commit_plan *plan, uint64_t *out_sequence);
 
 void stele_commit_plan_done(struct stele_commit_plan *plan); /* safe twice, and on a zeroed struct */
 

@@ -306,9 +306,10 @@ static int commit(struct stele_edit *edit, struct piece *piece)
 {
     struct stele *store = edit->store;
     const size_t block_bytes = (size_t)stele_handle_overlap(&store->fixed);
-    int rc = store->is_poisoned ? stele_fail(STELE_E_POISONED, "%s: a sync failed under this handle; close it and open "
-                                             "the store again", store->path)
-                                : stele_reader_check_range(store, NULL, edit->first_index, edit->record_count);
+    int rc = stele_handle_is_poisoned(store)
+                 ? stele_fail(STELE_E_POISONED, "%s: a sync failed under this handle; close it and open the store "
+                              "again", store->path)
+                 : stele_reader_check_range(store, NULL, edit->first_index, edit->record_count);
     /* Pieces of an earlier try: what is compared is what is in place. */
     if (!rc)
         rc = stele_settle_pending(store);

@@ -81,7 +81,7 @@ void stele_handle_map(struct stele *store)
         stele_log(STELE_LOG_WARNING, "%s: the live region could not be mapped again: %s", store->path,
                   stele_last_error()->text);
         /* It closes without a word to others; closing the file gives the locks back. */
-        store->is_poisoned = true;
+        stele_handle_poison(store);
         store->is_present = false;
     }
     stele_error_restore(&kept);

@@ -24,6 +24,31 @@ struct stele_reading {
     struct stele_replay overlay;
 };
 
+/*
+ * Commits that are on their way to the disk together (settle.h). Locks, taken in this order: placing, then runs; the
+ * handle's mutex is never held while another is taken.
+ */
+struct stele_group {
+    struct stele_os_mutex placing;  /* the file's records and sums against what is computed from them */
+    struct stele_os_mutex runs;     /* the two runs, and the state of live */
+    uint32_t entry_count, async_count; /* of both; changed under `runs`; atomic */
+    struct stele_pending open;      /* commits are added by who has the turn */
+    struct stele_pending closing;   /* being synced and put in place by the leader */
+    uint64_t tail;                  /* of the ring, behind the last entry added; as live's while nothing is pending */
+    uint64_t logged, chain;         /* of that entry, ditto */
+
+    /* under the handle's mutex */
+    struct stele_os_condition moved; /* any of these */
+    bool is_led;                    /* a thread is the leader */
+    bool is_writer_held;            /* the handle has W; atomic */
+    uint32_t waiter_count;          /* durable commits that are not settled: W stays */
+    uint64_t settled;               /* sequence up to which all is in place */
+    bool is_failed;
+    bool is_failed_done;            /* durable all the same, up to failed_last */
+    uint64_t failed_first, failed_last; /* whose outcome nobody knows; what came later is nowhere */
+    struct stele_error why;
+};
+
 struct stele {
     struct stele_os_file file;
     char *path;
@@ -54,16 +79,14 @@ struct stele {
 
     /* the writer's */
     bool is_present;           /* holds P */
-    bool is_poisoned;
+    bool is_poisoned;          /* atomic */
     uint64_t session;          /* that superblock and what follows belong to */
     uint64_t last_logged;      /* by this handle, or seen at the checkpoint */
     uint64_t last_head;        /* of the ring, ditto */
     uint64_t last_holds;       /* of the turn given back */
     bool has_foreign;          /* the ring holds entries of others since the checkpoint */
     struct stele_lookup checked; /* blocks found good since the checkpoint */
-    struct stele_entry entry;  /* the run: entries that are pending, and the next one behind them */
-    uint64_t run_place;        /* in the ring, of the run's first byte */
-    struct stele_pending pending;
+    struct stele_group group;
     struct stele_os_thread syncer;
     struct stele_os_condition syncer_wanted;
     bool has_syncer;           /* changed by who has the turn */
@@ -74,6 +97,15 @@ struct stele {
     uint32_t tag_bytes;
     uint8_t user[STELE_USER_BYTES], tag[STELE_TAG_BYTES_MAX];
 };
+
+static inline bool stele_handle_is_poisoned(const struct stele *store)
+{
+    return __atomic_load_n(&store->is_poisoned, __ATOMIC_ACQUIRE);
+}
+static inline void stele_handle_poison(struct stele *store)
+{
+    __atomic_store_n(&store->is_poisoned, true, __ATOMIC_RELEASE);
+}
 
 /* Bytes of the longest stretch that must not straddle a window: a record, or a block. */
 static inline uint64_t stele_handle_overlap(const struct stele_layout *layout)

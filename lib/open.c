@@ -27,12 +27,14 @@ void stele_handle_free(struct stele *store)
     if (store->fork_count == stele_os_fork_count()) {
         stele_os_condition_done(&store->turn_over);
         stele_os_condition_done(&store->syncer_wanted);
+        stele_os_condition_done(&store->group.moved);
         stele_os_mutex_done(&store->mutex);
-        stele_os_mutex_done(&store->pending.mutex);
+        stele_os_mutex_done(&store->group.placing);
+        stele_os_mutex_done(&store->group.runs);
     }
-    stele_pending_done(&store->pending);
+    stele_pending_done(&store->group.open);
+    stele_pending_done(&store->group.closing);
     stele_lookup_done(&store->checked);
-    stele_entry_done(&store->entry);
     stele_schema_free(store->schema);
     free(store->old_block);
     free(store->new_block);
@@ -92,7 +94,11 @@ int stele_handle_new(const char *path, const struct stele_options *options, stru
     if (!rc)
         rc = stele_os_condition_init(&store->syncer_wanted);
     if (!rc)
-        rc = stele_os_mutex_init(&store->pending.mutex);
+        rc = stele_os_condition_init(&store->group.moved);
+    if (!rc)
+        rc = stele_os_mutex_init(&store->group.placing);
+    if (!rc)
+        rc = stele_os_mutex_init(&store->group.runs);
     if (!rc)
         rc = stele_os_random(&store->writer_id, sizeof(store->writer_id));
     if (!rc)

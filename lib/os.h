@@ -204,7 +204,7 @@ void stele_os_condition_broadcast(struct stele_os_condition *condition);
 
 /* A thread; in the caller's memory, which stays until it is joined. */
 struct stele_os_thread { uint64_t storage[2]; void (*run)(void *context); void *context; };
-/* Run @run(@context) beside the caller, with no signal but those of faults. Errors: STELE_E_NOMEM the system gives no thread */
+/* Run @run(@context) beside the caller, with no signal but those of faults. Errors: STELE_E_NOMEM there is no thread */
 int stele_os_thread_start(struct stele_os_thread *out, void (*run)(void *context), void *context);
 void stele_os_thread_join(struct stele_os_thread *thread); /* waits until it has returned */
 

@@ -2,15 +2,18 @@
 
 #include "error.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 void stele_pending_done(struct stele_pending *pending)
 {
+    stele_entry_done(&pending->run);
     free(pending->images);
     free(pending->blocks);
     stele_lookup_done(&pending->block_places);
     stele_lookup_done(&pending->image_places);
+    memset(pending, 0, sizeof(*pending));
 }
 
 /* Memory for @more of @item_bytes behind @count in *@list, which has room for *@room. */
@@ -72,10 +75,12 @@ static int add_image(struct stele_pending *pending, const struct stele_layout *l
     return STELE_OK;
 }
 
-int stele_pending_add(struct stele_pending *pending, const struct stele_layout *layout, const struct stele_entry *entry)
+/* Add the items of the entry from byte @start to @entry_end of the run. */
+static int add_entry(struct stele_pending *pending, const struct stele_layout *layout, size_t start, size_t entry_end)
 {
-    const uint8_t *at = entry->bytes + entry->start_bytes + sizeof(struct stele_entry_head);
-    const uint8_t *end = entry->bytes + entry->used_bytes - STELE_ENTRY_TRAILER_BYTES, *payload;
+    const struct stele_entry *entry = &pending->run;
+    const uint8_t *at = entry->bytes + start + sizeof(struct stele_entry_head);
+    const uint8_t *end = entry->bytes + entry_end - STELE_ENTRY_TRAILER_BYTES, *payload;
     const struct stele_item *item;
     int rc = STELE_OK;
     while (!rc && (item = stele_item_next(&at, end, &payload)) != NULL) {
@@ -89,17 +94,42 @@ int stele_pending_add(struct stele_pending *pending, const struct stele_layout *
                 memcpy(&block->word, payload + i * 8, 8);
         }
     }
+    return rc;
+}
+
+static void forget_images(struct stele_pending *pending)
+{
+    pending->image_count = pending->block_count = 0;
+    stele_lookup_clear(&pending->block_places);
+    stele_lookup_clear(&pending->image_places);
+}
+
+int stele_pending_add(struct stele_pending *pending, const struct stele_layout *layout)
+{
+    const struct stele_entry *run = &pending->run;
+    int rc = add_entry(pending, layout, run->start_bytes, run->used_bytes);
     if (!rc)
-        __atomic_store_n(&pending->entry_count, pending->entry_count + 1, __ATOMIC_RELEASE);
+        return rc;
+    /* Some of its images are in: all over, without it. There is memory for those that were there before. */
+    struct stele_error kept;
+    stele_error_keep(&kept);
+    forget_images(pending);
+    for (size_t at = 0; at < run->start_bytes;) {
+        const struct stele_entry_head *head = (const void *)(run->bytes + at);
+        int again = add_entry(pending, layout, at, at + (size_t)head->length);
+        assert(again == STELE_OK);
+        (void)again;
+        at += (size_t)head->length;
+    }
+    stele_error_restore(&kept);
     return rc;
 }
 
 void stele_pending_clear(struct stele_pending *pending)
 {
-    __atomic_store_n(&pending->entry_count, 0, __ATOMIC_RELEASE);
-    pending->image_count = pending->block_count = 0;
-    stele_lookup_clear(&pending->block_places);
-    stele_lookup_clear(&pending->image_places);
+    pending->entry_count = pending->async_count = 0;
+    pending->run.used_bytes = pending->run.start_bytes = pending->written_bytes = 0;
+    forget_images(pending);
 }
 
 static const struct stele_pending_block *block_at(const struct stele_pending *pending, uint64_t block)
@@ -108,23 +138,22 @@ static const struct stele_pending_block *block_at(const struct stele_pending *pe
     return position ? &pending->blocks[*position] : NULL;
 }
 
-bool stele_pending_find(const struct stele_pending *pending, uint64_t index, size_t *out_at)
+const uint8_t *stele_pending_find(const struct stele_pending *pending, uint64_t index)
 {
     const uint64_t *position = stele_lookup_find(&pending->image_places, index);
-    if (position)
-        *out_at = pending->images[*position].at;
-    return position != NULL;
+    return position ? pending->run.bytes + pending->images[*position].at : NULL;
 }
 
 void stele_pending_lay(const struct stele_pending *pending, const struct stele_layout *layout, uint64_t block,
-                       const uint8_t *run, uint8_t *records, uint64_t *word)
+                       uint8_t *records, uint64_t *word)
 {
     const struct stele_pending_block *found = block_at(pending, block);
     if (!found)
         return;
     for (size_t i = found->newest; i; i = pending->images[i - 1].older) {
         const struct stele_pending_image *image = &pending->images[i - 1];
-        memcpy(records + (image->index - stele_block_first(layout, block)) * layout->record_bytes, run + image->at,
+        uint64_t within = image->index - stele_block_first(layout, block);
+        memcpy(records + within * layout->record_bytes, pending->run.bytes + image->at,
                (size_t)layout->record_bytes);
     }
     *word = found->word;

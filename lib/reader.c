@@ -171,40 +171,27 @@ const struct stele_replay *stele_reader_overlay(const struct stele_reading *read
 
 /* ---- what this handle left pending ---- */
 
-/* Whether something is pending, and no other handle has put it in place; then the mutex of it is held. */
-static bool pending_lock(struct stele *store)
-{
-    if (!stele_settle_is_due(store))
-        return false;
-    stele_os_mutex_lock(&store->pending.mutex);
-    if (stele_settle_is_due(store) && stele_settle_is_own(store))
-        return true;
-    stele_os_mutex_unlock(&store->pending.mutex);
-    return false;
-}
-
 /* The count with what is pending; false where nothing is. */
 static bool pending_says(const struct stele *store, uint64_t *out_count)
 {
     struct stele *own = (struct stele *)(uintptr_t)store; /* the mutex is no part of what a caller sees */
-    if (!pending_lock(own))
+    if (!stele_settle_lock_read(own))
         return false;
-    *out_count = own->pending.count;
-    stele_os_mutex_unlock(&own->pending.mutex);
+    *out_count = own->group.open.async_count ? own->group.open.count : own->group.closing.count;
+    stele_os_mutex_unlock(&own->group.runs);
     return true;
 }
 
 /* Copy the pending image of record @index; false where there is none. */
 static bool copy_pending(struct stele *store, uint64_t index, void *out)
 {
-    size_t at;
-    if (!pending_lock(store))
+    if (!stele_settle_lock_read(store))
         return false;
-    bool is_found = stele_pending_find(&store->pending, index, &at);
-    if (is_found)
-        memcpy(out, store->entry.bytes + at, (size_t)store->fixed.record_bytes);
-    stele_os_mutex_unlock(&store->pending.mutex);
-    return is_found;
+    const uint8_t *image = stele_settle_find(store, index, false);
+    if (image)
+        memcpy(out, image, (size_t)store->fixed.record_bytes);
+    stele_os_mutex_unlock(&store->group.runs);
+    return image != NULL;
 }
 
 uint64_t stele_reader_count(const struct stele *store, const struct stele_reading *reading)
@@ -265,7 +252,7 @@ static int wait_for_writer(struct stele *store, struct wait *wait, uint64_t inde
     if (rc)
         return rc;
     /* The probe sees other handles only; this one's own writer is another thread, which lives as long as this one. */
-    is_writing = is_writing || __atomic_load_n(&store->is_turn_taken, __ATOMIC_ACQUIRE);
+    is_writing = is_writing || __atomic_load_n(&store->group.is_writer_held, __ATOMIC_ACQUIRE);
     /* Twice, with a look at the record in between: a writer that merely finished is not a dead one. */
     bool is_dead = !is_writing && wait->is_free;
     wait->is_free = !is_writing;

@@ -127,7 +127,7 @@ static int commit(struct repair *repair)
     if (repair->block_count == 0)
         return STELE_OK;
     repair->block_count = repair->staged_count = 0;
-    return stele_commit_write(repair->store, &plan, STELE_DURABLE, NULL);
+    return stele_commit_write(repair->store, &plan, NULL);
 }
 
 static int repair_block(struct repair *repair, uint64_t block)

@@ -417,7 +417,7 @@ int stele_outcome(struct stele *store, uint64_t sequence)
     if (!store)
         return stele_fail(STELE_E_USAGE, "stele_outcome: store must not be NULL");
     int rc = stele_handle_check(store);
-    if (!rc && store->is_poisoned)
+    if (!rc && stele_handle_is_poisoned(store))
         rc = stele_fail(STELE_E_POISONED, "%s: this handle saw a sync fail; open the store anew and ask there",
                         store->path);
     /* Who may write decides it: taking the turn recovers. */

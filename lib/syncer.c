@@ -68,9 +68,9 @@ void stele_syncer_stop(struct stele *store)
 
 int stele_syncer_tick(struct stele *store)
 {
-    stele_os_mutex_lock(&store->pending.mutex);
-    bool is_due = stele_settle_is_due(store) &&
-                  stele_os_clock_us() - store->pending.began_us >= (uint64_t)store->sync_interval_ms * 1000;
-    stele_os_mutex_unlock(&store->pending.mutex);
+    stele_os_mutex_lock(&store->group.runs);
+    bool is_due = stele_pending_is_any(&store->group.open) &&
+                  stele_os_clock_us() - store->group.open.began_us >= (uint64_t)store->sync_interval_ms * 1000;
+    stele_os_mutex_unlock(&store->group.runs);
     return is_due ? settle(store) : STELE_OK;
 }

@@ -33,6 +33,7 @@ static void give_thread_turn(struct stele *store)
 {
     stele_os_mutex_lock(&store->mutex);
     __atomic_store_n(&store->is_turn_taken, false, __ATOMIC_RELEASE);
+    stele_settle_release(store);
     stele_os_condition_broadcast(&store->turn_over);
     stele_os_mutex_unlock(&store->mutex);
 }
@@ -129,11 +130,9 @@ static int look(struct stele *store)
         struct stele_recovery report;
         rc = stele_recover_make(store, false, &report);
     }
-    if (!rc && stele_settle_is_due(store) && !stele_settle_is_own(store)) {
-        /* Another handle put them in place: a writeback error of its stores may never be told to this one. */
-        stele_settle_forget(store);
+    /* Another handle put them in place: a writeback error of its stores may never be told to this one. */
+    if (!rc && stele_settle_catch_up(store))
         store->has_foreign = true;
-    }
     if (!rc)
         rc = catch_up(store);
     /* What another handle left pending comes first: this one's commits go behind it. */
@@ -141,6 +140,50 @@ static int look(struct stele *store)
         rc = stele_recover_pending(store);
     if (!rc)
         rc = check_count(store);
+    if (!rc)
+        stele_settle_begin(store);
+    return rc;
+}
+
+/*
+ * Whether the handle still has W, for commits that wait to be settled; all that is known of the store is so then. If
+ * others wait for W, no more are let in: it is given back first.
+ */
+static bool has_writer(struct stele *store, uint64_t deadline_us)
+{
+    struct stele_group *group = &store->group;
+    stele_os_mutex_lock(&store->mutex);
+    while (group->waiter_count && stele_load(&store->live.words->wanted.word) && stele_os_clock_us() < deadline_us)
+        (void)stele_os_condition_wait(&group->moved, &store->mutex, deadline_us);
+    if (group->is_writer_held && group->waiter_count == 0 && stele_load(&store->live.words->wanted.word)) {
+        /* The last that waited left it, as the turn was taken by then. */
+        __atomic_store_n(&group->is_writer_held, false, __ATOMIC_RELEASE);
+        store->last_logged = stele_load(&store->live.words->logged.word);
+        store->last_holds = stele_load(&store->live.words->holds.word);
+        stele_os_unlock_writer(&store->file);
+    }
+    bool is_held = group->is_writer_held;
+    stele_os_mutex_unlock(&store->mutex);
+    return is_held;
+}
+
+/* Take W and look at the store. */
+static int take_writer(struct stele *store, uint64_t deadline_us)
+{
+    let_others_go_first(store);
+    int rc = stele_turn_wait_lock(store, deadline_us);
+    if (rc)
+        return rc;
+    stele_os_mutex_lock(&store->mutex);
+    __atomic_store_n(&store->group.is_writer_held, true, __ATOMIC_RELEASE);
+    stele_os_mutex_unlock(&store->mutex);
+    rc = look(store);
+    if (rc) {
+        stele_os_mutex_lock(&store->mutex);
+        __atomic_store_n(&store->group.is_writer_held, false, __ATOMIC_RELEASE);
+        stele_os_unlock_writer(&store->file);
+        stele_os_mutex_unlock(&store->mutex);
+    }
     return rc;
 }
 
@@ -157,18 +200,13 @@ int stele_turn_take_pending(struct stele *store)
     if (rc)
         return rc;
     /* Asked under the turn: another thread's commit may have failed while this one waited. */
-    if (store->is_poisoned) {
+    if (stele_handle_is_poisoned(store)) {
         rc = stele_fail(STELE_E_POISONED, "%s: a commit or a sync failed under this handle; close it and open the "
                         "store again", store->path);
         goto out;
     }
-    let_others_go_first(store);
-    rc = stele_turn_wait_lock(store, deadline_us);
-    if (rc)
-        goto out;
-    rc = look(store);
-    if (rc)
-        stele_os_unlock_writer(&store->file);
+    if (!has_writer(store, deadline_us))
+        rc = take_writer(store, deadline_us);
 out:
     if (rc)
         give_thread_turn(store);
@@ -188,9 +226,5 @@ int stele_turn_take(struct stele *store)
 
 void stele_turn_give(struct stele *store)
 {
-    struct stele_live *words = store->live.words;
-    store->last_logged = stele_load(&words->logged.word);
-    store->last_holds = stele_load(&words->holds.word);
-    stele_os_unlock_writer(&store->file);
     give_thread_turn(store);
 }

@@ -37,9 +37,7 @@ static void txn_free(struct stele_txn *txn)
 static void start(struct stele_txn *txn, struct stele *store)
 {
     txn->store = store;
-    txn->base_count = txn->lowest = txn->count = stele_settle_is_due(store)
-                                                     ? store->pending.count
-                                                     : stele_load(&store->live.words->count.word);
+    txn->base_count = txn->lowest = txn->count = stele_settle_count(store);
     __atomic_fetch_add(&store->open_count, 1, __ATOMIC_RELAXED);
 }
 
@@ -71,11 +69,17 @@ int stele_txn_begin_in_turn(struct stele *store, struct stele_txn **out)
     return STELE_OK;
 }
 
-static void end(struct stele_txn *txn)
+/* End @txn; if its commit is to be waited for, until it is settled, with the result of that to *@rc. */
+static void end(struct stele_txn *txn, const uint64_t *waited_sequence, int *rc)
 {
     struct stele *store = txn->store;
     bool gives_turn = !txn->keeps_turn;
     txn_free(txn);
+    if (waited_sequence) {
+        stele_turn_give(store);
+        *rc = stele_settle_wait(store, *waited_sequence);
+        gives_turn = false;
+    }
     /* Before the turn is given: who closes the store may be waiting for it. */
     __atomic_fetch_sub(&store->open_count, 1, __ATOMIC_RELEASE);
     if (gives_turn && store->fork_count == stele_os_fork_count())
@@ -85,7 +89,7 @@ static void end(struct stele_txn *txn)
 void stele_abort(struct stele_txn *txn)
 {
     if (txn)
-        end(txn);
+        end(txn, NULL, NULL);
 }
 
 /* ---- staging ---- */
@@ -216,6 +220,24 @@ int stele_txn_set_count(struct stele_txn *txn, uint64_t record_count)
     return STELE_OK;
 }
 
+/* The record behind all commits of this handle: what is pending, else what is in place, both of one moment. */
+static int read_below(struct stele *store, uint64_t index, void *out_record)
+{
+    const size_t record_bytes = (size_t)store->fixed.record_bytes;
+    struct stele_group *group = &store->group;
+    int rc = STELE_OK;
+    stele_os_mutex_lock(&group->placing);
+    stele_os_mutex_lock(&group->runs);
+    const uint8_t *image = stele_settle_find(store, index, true);
+    if (image)
+        memcpy(out_record, image, record_bytes);
+    stele_os_mutex_unlock(&group->runs);
+    if (!image)
+        rc = stele_handle_copy(store, stele_record_offset(&store->fixed, index), out_record, record_bytes);
+    stele_os_mutex_unlock(&group->placing);
+    return rc;
+}
+
 int stele_txn_get(struct stele_txn *txn, uint64_t index, void *out_record)
 {
     if (!txn || !out_record)
@@ -231,14 +253,8 @@ int stele_txn_get(struct stele_txn *txn, uint64_t index, void *out_record)
         memcpy(out_record, txn->records + *position * layout->record_bytes, (size_t)layout->record_bytes);
         return STELE_OK;
     }
-    size_t at;
-    if (index < txn->lowest && stele_pending_find(&txn->store->pending, index, &at)) {
-        memcpy(out_record, txn->store->entry.bytes + at, (size_t)layout->record_bytes);
-        return STELE_OK;
-    }
     if (index < txn->lowest)
-        return stele_handle_copy(txn->store, stele_record_offset(layout, index), out_record,
-                                 (size_t)layout->record_bytes);
+        return read_below(txn->store, index, out_record);
     memset(out_record, 0, (size_t)layout->record_bytes);
     return STELE_OK;
 }
@@ -359,7 +375,8 @@ static int prepare(struct stele_txn *txn, const struct stele_commit_plan *plan, 
     return rc;
 }
 
-static int commit(struct stele_txn *txn, enum stele_durability durability, uint64_t *out_sequence)
+/* *@out_waits: it is added, and is to be waited for when the turn is given back. */
+static int commit(struct stele_txn *txn, enum stele_durability durability, uint64_t *out_sequence, bool *out_waits)
 {
     struct stele *store = txn->store;
     struct stele_staged *staged = NULL;
@@ -378,8 +395,7 @@ static int commit(struct stele_txn *txn, enum stele_durability durability, uint6
     plan.tag_bytes = txn->tag_bytes;
     if (!plan.record_count && !plan.user && !plan.tag && plan.new_count == plan.old_count &&
         plan.lowest == plan.old_count) {
-        if (out_sequence)
-            *out_sequence = stele_load(&store->live.words->logged.word);
+        *out_sequence = store->group.logged;
         /* Nothing to say, but what came before is to be as durable as this. */
         if (durability == STELE_DURABLE)
             rc = stele_settle_pending(store);
@@ -392,9 +408,16 @@ static int commit(struct stele_txn *txn, enum stele_durability durability, uint6
     if (!rc)
         rc = stele_commit_compute(store, &plan);
     if (!rc)
-        rc = stele_commit_write(store, &plan, durability, out_sequence);
-    if (!rc && durability == STELE_ASYNC && store->pending.entry_count == 1)
+        rc = stele_commit_add(store, &plan, durability, out_sequence);
+    if (!rc && durability == STELE_DURABLE) {
+        stele_settle_join(store);
+        /* Others may stage on top of it meanwhile, but not on a count that is cut. */
+        *out_waits = !txn->keeps_turn && is_plain(txn, &plan);
+        if (!*out_waits)
+            rc = stele_settle_wait(store, *out_sequence);
+    } else if (!rc && __atomic_load_n(&store->group.async_count, __ATOMIC_ACQUIRE) == 1) {
         stele_syncer_wake(store);
+    }
 out:
     stele_commit_plan_done(&plan);
     free(staged);
@@ -405,11 +428,15 @@ int stele_commit(struct stele_txn *txn, enum stele_durability durability, uint64
 {
     if (!txn)
         return stele_fail(STELE_E_USAGE, "stele_commit: txn must not be NULL");
+    uint64_t sequence = 0;
+    bool waits = false;
     int rc = stele_handle_check(txn->store);
     if (!rc)
         rc = durability == STELE_DURABLE || durability == STELE_ASYNC
-                 ? commit(txn, durability, out_sequence)
+                 ? commit(txn, durability, &sequence, &waits)
                  : stele_fail(STELE_E_USAGE, "stele_commit: durability %d is not known", (int)durability);
-    end(txn);
+    end(txn, waits ? &sequence : NULL, &rc);
+    if (out_sequence && (!rc || rc == STELE_E_UNKNOWN))
+        *out_sequence = sequence;
     return rc;
 }
