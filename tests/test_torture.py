@@ -88,7 +88,8 @@ class Torture(unittest.TestCase):
     def test_a_failing_suite_is_told_with_its_seed_and_the_line_that_runs_it_again(self):
         body = "if number == 1: word = 'FAILED'; print('it broke')"
         counts = "print('7 states, 3 runs'); print('x: 4 runs'); print('of 5 runs')"
-        output = self.torture([("unit/model", counts), ("unit/bits", "pass"), ("unit/txn", body)], "--rounds", "1", code=1)
+        output = self.torture([("unit/model", counts), ("unit/bits", "pass"), ("unit/txn", body)], "--rounds", "1",
+                              code=1)
         seeds = dict(self.drawn())
         self.assertEqual(set(seeds), {"unit/model", "unit/txn"}, "bits has no long form")
         again = "STELE_SEED=%s STELE_TEST_SCALE=100 ./tools/report.py run " % seeds["unit/txn"]
@@ -135,7 +136,7 @@ class Torture(unittest.TestCase):
     def test_ctrl_c_leaves_the_report_and_no_process(self):
         """It is interrupted once the suite has begun for the second time."""
         body = "os.path.exists(%r) and time.sleep(600); open(%r, 'w')" % (self.log + ".second", self.log + ".second")
-        process = self.begin([("unit/model", body)], "5")
+        process = self.begin([("unit/model", body)], "5", jobs=1)
         deadline = time.monotonic() + WAIT_S_MAX
         while time.monotonic() < deadline and not (os.path.exists(self.log) and len(self.drawn()) == 2):
             time.sleep(0.02)
