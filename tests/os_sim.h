@@ -14,7 +14,7 @@
 #include "os.h"
 
 #define SIM_FILES_MAX 6u
-#define SIM_FILE_BYTES_MAX (UINT64_C(16) << 20)
+#define SIM_FILE_BYTES_MAX (UINT64_C(8) << 20)
 #define SIM_PAGE_BYTES 4096u
 #define SIM_PAGES_MAX ((size_t)(SIM_FILE_BYTES_MAX / SIM_PAGE_BYTES))
 

@@ -27,6 +27,7 @@ int tidy(void **state);
 
 /* rot.c: what the medium changes by itself. */
 void a_rotten_entry_before_others_is_not_taken_for_the_end(void **state);
+void a_rotten_last_entry_takes_nothing_along_that_was_there_before(void **state);
 void a_rotten_record_is_not_made_good_by_who_changes_its_neighbour(void **state);
 void a_rotten_record_is_not_made_good_by_a_new_file(void **state);
 

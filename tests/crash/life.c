@@ -507,6 +507,22 @@ static void work_wrap(struct life *life)
         set_any(life, 0, sizes[i % 12]);
 }
 
+/* Entries of a page to the byte: head in the middle of the four pages of the ring, tail round to it. */
+static void work_wrap_exact(struct life *life)
+{
+    uint64_t indexes[24];
+
+    append(life, 0, 30);
+    reopen(life, 0);
+    for (unsigned i = 0; i < 24; i++)
+        indexes[i] = i;
+    for (unsigned i = 0; i < 12; i++) {
+        set_some(life, 0, indexes, 24);
+        if (i == 1)
+            checkpoint(life, 0);
+    }
+}
+
 static void work_growth(struct life *life)
 {
     append(life, 0, 10);
@@ -671,6 +687,7 @@ const struct work works[] = {
     { "set_count", 200, 64, 16384, 0, work_set_count },
     { "txn", 160, 100, 16384, 0, work_txn },
     { "wrap", 150, 100, 16384, 0, work_wrap },
+    { "wrap_exact", 163, 64, 16384, 0, work_wrap_exact },
     { "growth", 120, 10, 16384, 0, work_growth },
     { "growth_sparse", 120, 10, 16384, STELE_SPARSE, work_growth },
     { "resize", 96, 30, 16384, 0, work_resize },
@@ -695,12 +712,14 @@ void life_begin(struct life *life, const struct work *work, uint64_t seed, struc
 
 void life_run(struct life *life)
 {
+    sim_watch_calls(1000000, 0);
     life_create(life);
     if (!life->stopped && life->after_create)
         life->after_create(life);
     if (!life->stopped)
         life->work->run(life);
     sim_notice();
+    sim_watch_calls(0, 0);
 }
 
 void life_done(struct life *life)

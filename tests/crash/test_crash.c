@@ -209,11 +209,13 @@ static void there_were_as_many_power_cuts_as_are_wanted(void **state)
         assert_true(cuts >= (uint64_t)STATES * scale_percent() / 100);
 }
 
-int main(void)
+/* With a word only the tests whose names it fits, as a pattern of cmocka. */
+int main(int count, char **words)
 {
     static const struct CMUnitTest others[] = {
         cmocka_unit_test(there_were_as_many_power_cuts_as_are_wanted),
         cmocka_unit_test_teardown(a_rotten_entry_before_others_is_not_taken_for_the_end, tidy),
+        cmocka_unit_test_teardown(a_rotten_last_entry_takes_nothing_along_that_was_there_before, tidy),
         cmocka_unit_test_teardown(a_rotten_record_is_not_made_good_by_who_changes_its_neighbour, tidy),
         cmocka_unit_test_teardown(a_rotten_record_is_not_made_good_by_a_new_file, tidy),
         cmocka_unit_test_teardown(a_process_that_dies_anywhere_leaves_the_others_a_whole_store, tidy),
@@ -230,6 +232,8 @@ int main(void)
                                         .teardown_func = tidy,
                                         .initial_state = (void *)(uintptr_t)&works[i] };
     }
+    if (count > 1)
+        cmocka_set_test_filter(words[1]);
     print_message("seed: STELE_SEED=%" PRIu64 "\n", seed);
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         tests[work_count + i] = others[i];
