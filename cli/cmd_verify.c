@@ -7,11 +7,12 @@
 #include <stdlib.h>
 
 static const char usage[] =
-    "stele verify FILE [--json] [--max N]\n"
+    "stele verify FILE [--json] [--max N] [--jobs N]\n"
     "\n"
     "Check headers, schema, journal and the sum of every block. Never writes to the file.\n"
     "\n"
     "  --max N               list at most N damaged blocks (100); all are counted\n"
+    "  --jobs N              check with N threads (1), 64 at most; what is printed is the same\n"
     "  --json                one object with the keys\n"
     "                          file; sound: true or false; error: null, or why the check ended early;\n"
     "                          blocks, records, bytes: checked; never_written_blocks;\n"
@@ -150,17 +151,22 @@ static int finish(struct check *check, const struct stele_verify_report *report,
 static int run(struct cli *cli, int word_count, char **words)
 {
     struct check check = { .cli = cli, .listed_count_max = 100, .json = { .depth = 2 } };
+    uint64_t jobs = 1;
     const struct cli_option table[] = {
+        { "jobs", CLI_NUMBER, &jobs, NULL },
         { "json", CLI_FLAG, &check.is_json, NULL },
         { "max", CLI_NUMBER, &check.listed_count_max, NULL },
     };
     struct stele_verify_options options = STELE_VERIFY_OPTIONS_INIT;
     struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
     struct stele *store = NULL;
-    int rc = STELE_OK, exit_code = cli_parse(cli, table, 2, word_count, words, 1, 1);
+    int rc = STELE_OK, exit_code = cli_parse(cli, table, 3, word_count, words, 1, 1);
 
     if (exit_code)
         return exit_code;
+    if (jobs == 0 || jobs > 64)
+        return cli_usage_error(cli, "--jobs %" PRIu64 ": 1 to 64 threads", jobs);
+    options.jobs = (uint32_t)jobs;
     options.damaged = on_damage;
     options.damaged_context = &check;
     options.progress = cli_tick;

@@ -508,6 +508,8 @@ struct stele_verify_options {
     void *damaged_context;
     stele_progress *progress;           /* in bytes */
     void *progress_context;
+    uint32_t jobs;                      /* threads that check blocks, 64 at most; 0 or 1: the caller's alone */
+    uint32_t reserved;                  /* zero */
 };
 #define STELE_VERIFY_OPTIONS_INIT { .struct_bytes = sizeof(struct stele_verify_options) }
 
@@ -523,7 +525,10 @@ struct stele_verify_report {
 #define STELE_VERIFY_REPORT_INIT { .struct_bytes = sizeof(struct stele_verify_report) }
 
 /*
- * Check headers, schema, journal and the sum of each block of @options (NULL: of all). Never writes.
+ * Check headers, schema, journal and the sum of each block of @options (NULL: of all). Never writes. What is
+ * reported, its order and the thread that is called back in do not depend on how many threads work; a handle with
+ * STELE_NO_THREADS has none. Zero space that is not zero is reported and means nothing: no read uses it. A header slot
+ * that is damaged is mended by the next open for writing, what is damaged in blocks by stele_repair.
  *
  * Errors:  STELE_E_DAMAGED with the report in @out when anything was found; STELE_E_INTERRUPTED with the
  *          report of what was checked until then

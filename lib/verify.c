@@ -13,6 +13,11 @@
 #define SPINS 10u
 #define CUT_BLOCKS_MAX 100000u
 #define RETRY_US 100u
+#define CHUNK_BYTES (UINT64_C(4) << 20) /* what a thread looks at before it asks for more */
+#define CHUNK_BLOCKS_MAX 1024u
+#define JOBS_MAX 64u
+#define CHUNKS_PER_JOB 3u
+#define WAIT_US UINT64_C(1000000)
 
 struct verify {
     struct stele *store;
@@ -33,6 +38,34 @@ struct look {
     uint64_t stored_word, computed_word;
     uint64_t record_count;
     uint32_t damage; /* 0: good */
+};
+
+/* Neighbouring blocks that one thread looked at, to be reported in order. */
+struct chunk {
+    uint64_t first_block;
+    size_t looked_count; /* up to the one that @rc came of */
+    int rc;
+    struct stele_error why;
+    bool is_done;
+    struct look *looks;
+};
+
+/* What the threads share, under the mutex. Chunk k stands at k mod chunk_count, from when it is given out to when it
+ * is reported. */
+struct crew {
+    struct stele_os_mutex mutex;
+    struct stele_os_condition moved;
+    uint64_t first_block, end_block, blocks_per_chunk;
+    uint64_t total, given, reported; /* chunks */
+    bool is_over;
+    size_t chunk_count;
+    struct chunk *chunks;
+};
+
+struct worker {
+    struct crew *crew;
+    struct verify verify; /* its own: layout, holes, memory for a block */
+    struct stele_os_thread thread;
 };
 
 /* Header and sums' place as they are now. */
@@ -258,6 +291,166 @@ static int report_rest(struct verify *verify, uint64_t block, uint64_t end_block
     return rc;
 }
 
+/* ---- in chunks, by one thread or several ---- */
+
+static void look_at_chunk(struct verify *verify, struct chunk *chunk, uint64_t end_block)
+{
+    chunk->looked_count = 0;
+    chunk->rc = STELE_OK;
+    while (chunk->first_block + chunk->looked_count < end_block) {
+        struct look *look = &chunk->looks[chunk->looked_count];
+        chunk->rc = look_at(verify, chunk->first_block + chunk->looked_count, look);
+        if (chunk->rc) {
+            stele_error_keep(&chunk->why);
+            return;
+        }
+        chunk->looked_count++;
+    }
+}
+
+static int report_block(struct verify *verify, uint64_t block, const struct look *look)
+{
+    int rc = STELE_OK;
+    if (look->record_count == 0)
+        return STELE_OK;
+    verify->report.block_count++;
+    verify->report.record_count += look->record_count;
+    verify->report.bytes += look->record_count * verify->layout.record_bytes;
+    verify->report.never_written_count += !look->damage && stele_word_is_unwritten(look->stored_word);
+    if (look->damage)
+        rc = report_damage(verify, block, look);
+    return rc ? rc : report_progress(verify);
+}
+
+/* In order, in the caller's thread: what is told does not depend on how many looked. */
+static int report_chunk(struct verify *verify, const struct chunk *chunk, uint64_t end_block, bool *out_is_done)
+{
+    int rc = STELE_OK;
+    for (size_t i = 0; i < chunk->looked_count && !rc; i++) {
+        rc = report_rest(verify, chunk->first_block + i, end_block, out_is_done);
+        if (rc || *out_is_done)
+            return rc;
+        rc = report_block(verify, chunk->first_block + i, &chunk->looks[i]);
+    }
+    if (!rc && chunk->rc) {
+        stele_error_restore(&chunk->why);
+        rc = chunk->rc;
+    }
+    return rc;
+}
+
+static uint64_t chunk_first(const struct crew *crew, uint64_t number)
+{
+    return crew->first_block + number * crew->blocks_per_chunk;
+}
+
+static void work(void *context)
+{
+    struct worker *worker = context;
+    struct crew *crew = worker->crew;
+    stele_os_mutex_lock(&crew->mutex);
+    while (!crew->is_over && crew->given < crew->total) {
+        if (crew->given - crew->reported >= crew->chunk_count) {
+            stele_os_condition_wait(&crew->moved, &crew->mutex, stele_os_clock_us() + WAIT_US);
+            continue;
+        }
+        uint64_t number = crew->given++;
+        struct chunk *chunk = &crew->chunks[number % crew->chunk_count];
+        stele_os_mutex_unlock(&crew->mutex);
+        chunk->first_block = chunk_first(crew, number);
+        look_at_chunk(&worker->verify, chunk, stele_min(chunk_first(crew, number + 1), crew->end_block));
+        stele_os_mutex_lock(&crew->mutex);
+        chunk->is_done = true;
+        stele_os_condition_broadcast(&crew->moved);
+    }
+    stele_os_mutex_unlock(&crew->mutex);
+}
+
+/* Report what the threads find until all is told, or one says stop. */
+static int report_crew(struct verify *verify, struct crew *crew)
+{
+    int rc = STELE_OK;
+    bool is_done = false;
+    for (uint64_t number = 0; number < crew->total && !rc && !is_done; number++) {
+        struct chunk *chunk = &crew->chunks[number % crew->chunk_count];
+        stele_os_mutex_lock(&crew->mutex);
+        while (!chunk->is_done)
+            stele_os_condition_wait(&crew->moved, &crew->mutex, stele_os_clock_us() + WAIT_US);
+        stele_os_mutex_unlock(&crew->mutex);
+        rc = report_chunk(verify, chunk, crew->end_block, &is_done);
+        stele_os_mutex_lock(&crew->mutex);
+        chunk->is_done = false;
+        crew->reported++;
+        crew->is_over = rc || is_done;
+        stele_os_condition_broadcast(&crew->moved);
+        stele_os_mutex_unlock(&crew->mutex);
+    }
+    return rc;
+}
+
+static int report_alone(struct verify *verify, struct crew *crew)
+{
+    int rc = STELE_OK;
+    bool is_done = false;
+    for (uint64_t number = 0; number < crew->total && !rc && !is_done; number++) {
+        crew->chunks->first_block = chunk_first(crew, number);
+        look_at_chunk(verify, crew->chunks, stele_min(chunk_first(crew, number + 1), crew->end_block));
+        rc = report_chunk(verify, crew->chunks, crew->end_block, &is_done);
+    }
+    return rc;
+}
+
+/* As many threads as the system gives of those asked for; with none it is done here. */
+static int report_by(struct verify *verify, struct crew *crew, struct worker *workers, size_t worker_count)
+{
+    size_t started_count = 0;
+    for (; started_count < worker_count; started_count++) {
+        struct worker *worker = &workers[started_count];
+        worker->crew = crew;
+        worker->verify = *verify;
+        worker->verify.report.file_damage = 0;
+        worker->verify.block = malloc((size_t)stele_handle_overlap(&verify->store->fixed));
+        if (!worker->verify.block || stele_os_thread_start(&worker->thread, work, worker)) {
+            free(worker->verify.block);
+            break;
+        }
+    }
+    int rc = started_count ? report_crew(verify, crew) : report_alone(verify, crew);
+    for (size_t i = 0; i < started_count; i++) {
+        stele_os_thread_join(&workers[i].thread);
+        verify->report.file_damage |= workers[i].verify.report.file_damage;
+        free(workers[i].verify.block);
+    }
+    return rc;
+}
+
+static int check_by_jobs(struct verify *verify, struct crew *crew, size_t job_count)
+{
+    struct worker *workers = NULL;
+    struct look *looks;
+    crew->chunk_count = job_count > 1 ? job_count * CHUNKS_PER_JOB : 1;
+    crew->chunks = calloc(crew->chunk_count, sizeof(*crew->chunks));
+    looks = calloc(crew->chunk_count * (size_t)crew->blocks_per_chunk, sizeof(*looks));
+    workers = calloc(job_count, sizeof(*workers));
+    int rc = crew->chunks && looks && workers ? STELE_OK : stele_fail(STELE_E_NOMEM, "out of memory to verify");
+    for (size_t i = 0; i < crew->chunk_count && !rc; i++)
+        crew->chunks[i].looks = looks + i * (size_t)crew->blocks_per_chunk;
+    if (!rc)
+        rc = stele_os_mutex_init(&crew->mutex);
+    if (!rc) {
+        rc = stele_os_condition_init(&crew->moved);
+        if (!rc) {
+            rc = report_by(verify, crew, workers, job_count > 1 ? job_count : 0);
+            stele_os_condition_done(&crew->moved);
+        }
+        stele_os_mutex_done(&crew->mutex);
+    }
+    free(workers);
+    free(looks);
+    free(crew->chunks);
+    return rc;
+}
+
 static int check_blocks(struct verify *verify)
 {
     const struct stele_layout *layout = &verify->layout;
@@ -266,28 +459,18 @@ static int check_blocks(struct verify *verify)
         return stele_fail(STELE_E_RANGE, "%s: records %" PRIu64 " and %" PRIu64 " more: there are %" PRIu64,
                           verify->store->path, first, n, verify->count);
     uint64_t end = n ? first + n : verify->count;
-    uint64_t end_block = stele_blocks_below(layout, end);
+    if (first == end)
+        return STELE_OK;
+    uint64_t block_bytes = layout->records_per_block * layout->record_bytes;
+    struct crew crew = {
+        .first_block = stele_block_of(layout, first),
+        .end_block = stele_blocks_below(layout, end),
+        .blocks_per_chunk = stele_max(stele_min(CHUNK_BYTES / block_bytes, CHUNK_BLOCKS_MAX), 1),
+    };
+    crew.total = stele_div_up(crew.end_block - crew.first_block, crew.blocks_per_chunk);
     verify->total_bytes = (end - first) * layout->record_bytes;
-    int rc = STELE_OK;
-    for (uint64_t block = stele_block_of(layout, first); block < end_block && !rc && first < end; block++) {
-        struct look look;
-        bool is_done;
-        rc = report_rest(verify, block, end_block, &is_done);
-        if (rc || is_done)
-            break;
-        rc = look_at(verify, block, &look);
-        if (rc || look.record_count == 0)
-            continue;
-        verify->report.block_count++;
-        verify->report.record_count += look.record_count;
-        verify->report.bytes += look.record_count * layout->record_bytes;
-        verify->report.never_written_count += !look.damage && stele_word_is_unwritten(look.stored_word);
-        if (look.damage)
-            rc = report_damage(verify, block, &look);
-        if (!rc)
-            rc = report_progress(verify);
-    }
-    return rc;
+    size_t jobs = verify->store->has_no_threads ? 1 : (size_t)stele_min(stele_max(verify->options.jobs, 1), JOBS_MAX);
+    return check_by_jobs(verify, &crew, (size_t)stele_min(jobs, crew.total));
 }
 
 /* Whether header and session are still those of @before: what was found is damage and not a change. */
@@ -433,8 +616,8 @@ int stele_verify(struct stele *store, const struct stele_verify_options *options
         rc = stele_struct_check(out);
     if (!rc && options)
         rc = stele_struct_take(&verify.options, sizeof(verify.options), options);
-    if (!rc && verify.options.flags)
-        rc = stele_fail(STELE_E_USAGE, "stele_verify: flags must be zero in this version");
+    if (!rc && (verify.options.flags || verify.options.reserved))
+        rc = stele_fail(STELE_E_USAGE, "stele_verify: flags and reserved must be zero in this version");
     if (rc)
         return rc;
     /* Before the header is read: a growth in between only makes more room. */

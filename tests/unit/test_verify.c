@@ -247,6 +247,50 @@ static void blocks_that_a_cut_took_are_told(void **state)
     assert_ok(stele_close(store));
 }
 
+/* ---- several threads ---- */
+
+static void what_is_told_does_not_depend_on_the_number_of_threads(void **state)
+{
+    static const uint32_t jobs[] = { 0, 1, 2, 3, 7, 64, 1000 };
+    static struct stele_damage alone[32];
+    struct stele_verify_report report = STELE_VERIFY_REPORT_INIT, expected = STELE_VERIFY_REPORT_INIT;
+    const uint64_t count = 40 * MIB / RECORD_BYTES; /* ten chunks */
+    struct chance chance = chance_begin();
+    struct stele *store = create_store(RECORD_BYTES, count, 0, 0);
+
+    assert_store(store);
+    assert_ok(stele_set_count(store, count));
+    for (uint64_t i = 0; i < 100; i++)
+        assert_ok(stele_set(store, chance_below(&chance, count), records));
+    struct stele_info info = info_of(store);
+    assert_ok(stele_close(store));
+    for (unsigned i = 0; i < 20; i++) {
+        uint8_t one = 1;
+        poke(scratch_path, info.records_offset + (i * 500 + chance_below(&chance, 500)) * 4096 + 77, &one, 1);
+    }
+    store = open_store(STELE_READ_ONLY);
+    assert_store(store);
+    for (size_t i = 0; i < COUNT_OF(jobs) * 3; i++) {
+        struct stele_verify_options options = noting();
+        options.jobs = jobs[i % COUNT_OF(jobs)];
+        options.first_index = i < COUNT_OF(jobs) ? 0 : 70 * PER_BLOCK;
+        stop_after = i < COUNT_OF(jobs) * 2 ? 0 : 11;
+        assert_code(stele_verify(store, &options, &report), stop_after ? STELE_E_INTERRUPTED : STELE_E_DAMAGED);
+        if (i % COUNT_OF(jobs) == 0) {
+            memcpy(alone, damages, sizeof(alone));
+            expected = report;
+            assert_u64(report.damaged_count, stop_after ? 11 : damage_count);
+            assert_true(damage_count >= 11 && report.damaged_count <= 20);
+        }
+        assert_memory_equal(damages, alone, sizeof(damages[0]) * damage_count);
+        assert_memory_equal(&report, &expected, sizeof(report));
+    }
+    struct stele_verify_options options = noting();
+    options.reserved = 1;
+    assert_code(stele_verify(store, &options, &report), STELE_E_USAGE);
+    assert_ok(stele_close(store));
+}
+
 /* ---- progress ---- */
 
 static uint64_t reported[64];
@@ -279,6 +323,11 @@ static void progress_goes_up_and_can_stop_the_work(void **state)
         assert_true(reported[i] > reported[i - 1] && reported[i] <= 20 * MIB);
     report_count = 0;
     stop_at = 2;
+    assert_code(stele_verify(store, &options, &report), STELE_E_INTERRUPTED);
+    assert_u64(report_count, 2);
+    assert_u64(report.bytes, reported[1]);
+    report_count = 0;
+    options.jobs = 3;
     assert_code(stele_verify(store, &options, &report), STELE_E_INTERRUPTED);
     assert_u64(report_count, 2);
     assert_u64(report.bytes, reported[1]);
@@ -342,7 +391,9 @@ static void what_writers_change_meanwhile_is_no_damage(void **state)
     uint64_t until_us = stele_os_clock_us() + 20000 * scaled(100, 10); /* not to pass: to have tried enough */
     while (stele_os_clock_us() < until_us) {
         struct stele_verify_report report = STELE_VERIFY_REPORT_INIT;
-        int rc = stele_verify(reader, NULL, &report);
+        struct stele_verify_options options = STELE_VERIFY_OPTIONS_INIT;
+        options.jobs = (good_count + busy_count) % 4;
+        int rc = stele_verify(reader, &options, &report);
         if (rc && rc != STELE_E_BUSY)
             fail_msg("verify %u is %d, file damage %u: %s", good_count, rc, report.file_damage,
                      stele_last_error()->text);
@@ -364,6 +415,7 @@ int main(void)
         IN_SCRATCH(damage_outside_of_the_records_is_told_through_every_handle),
         IN_SCRATCH(damaged_blocks_are_told_one_by_one_with_their_place),
         IN_SCRATCH(blocks_that_a_cut_took_are_told),
+        IN_SCRATCH(what_is_told_does_not_depend_on_the_number_of_threads),
         IN_SCRATCH(progress_goes_up_and_can_stop_the_work),
         IN_FAST_SCRATCH(what_writers_change_meanwhile_is_no_damage),
     };
