@@ -302,7 +302,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t byte_count, size_t room_byt
     for (uint64_t n = 1 + chance_below(&state, TELLS_MAX); n > 0; n--)
         lies_tell(&work, &state);
     lies_repair(&work, &state);
-    size_t bytes = image_pack(&work, packed, stele_min(room_bytes, sizeof(packed)));
+    size_t bytes = image_pack(&work, packed, (size_t)stele_min(room_bytes, sizeof(packed)));
     if (bytes == 0)
         return byte_count;
     memcpy(data, packed, bytes);

@@ -150,7 +150,7 @@ static void lie_in_schema(struct image *image, uint64_t *state)
         put_lie_within(at + stele_round_down(chance_below(state, bytes - 8), 8), 8, state);
         return;
     }
-    size_t changed = stele_round_up(LLVMFuzzerMutate(at, bytes, bytes + ROOM_EXTRA - 8), 8);
+    size_t changed = (LLVMFuzzerMutate(at, bytes, bytes + ROOM_EXTRA - 8) + 7) / 8 * 8;
     memcpy(&head, at, sizeof(head));
     head.bytes = a->schema_bytes = slot_at(image, 1)->schema_bytes = (uint32_t)changed;
     memcpy(at, &head, sizeof(head));
