@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import sys
+import tempfile
 import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -53,11 +54,27 @@ class Coverage(unittest.TestCase):
             self.assertEqual(len(wrong), count, name)
             self.assertTrue(all("lines 7" in text and name in text for text in wrong))
 
+    def test_counters_begin_empty_and_for_everybody_and_those_of_nothing_go(self):
+        with tempfile.TemporaryDirectory() as folder:
+            place = os.path.join(folder, "lib.p")
+            os.mkdir(place)
+            for name in ("a.c.gcno", "a.c.gcda", "b.c.gcno", "other.txt"):
+                with open(os.path.join(place, name), "w", encoding="ascii") as file:
+                    file.write("of an earlier run")
+            self.coverage.begin_counting(folder)
+            a, b = (os.path.join(place, name) for name in ("a.c.gcda", "b.c.gcda"))
+            for path in (a, b):
+                self.assertEqual((os.path.getsize(path), os.stat(path).st_mode & 0o777), (0, 0o666))
+            with open(a, "w", encoding="ascii") as file:
+                file.write("counters")
+            self.coverage.end_counting(folder)
+            self.assertEqual((os.path.exists(a), os.path.exists(b)), (True, False))
+
     def test_nothing_measured_fails(self):
         self.assertEqual(len(self.short()), 1)
 
     def test_only_assert_is_not_counted(self):
-        for text, is_left_out in (("    assert(a && b);", True), ("assert(a);", True), ("    if (assert_all(a))", False),
+        for text, is_left_out in (("    assert(a && b);", True), ("assert(a);", True), ("  if (assert_all(a))", False),
                                   ("    if (a) assert(b);", False), ("    rc = assert(a);", False)):
             self.assertEqual(bool(re.match(self.coverage.NOT_COUNTED, text)), is_left_out, text)
 
