@@ -36,7 +36,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cmd_create, cmd_import, cmd_export, cmd_append, cmd_get, cmd_set, cmd_info,
-    cmd_schema, cmd_verify, cmd_recover, cmd_backup, cmd_resize, cmd_truncate, cmd_help, cmd_version;
+    cmd_schema, cmd_verify, cmd_recover, cmd_repair, cmd_backup, cmd_resize, cmd_truncate, cmd_help, cmd_version;
 
 /* The options that each verb has: the end of its usage. */
 #define CLI_COMMON_USAGE \
@@ -64,6 +64,7 @@ struct cli {
     const struct cli_verb *verb;
     bool quiet;             /* --quiet: no notices, no progress */
     uint32_t wait_ms;       /* --wait; 5000 */
+    bool is_async;          /* --async of one change: what it commits may stay pending when it closes */
     char **operands;        /* the words that are not options, in order; inside the words given */
     size_t operand_count;
     int output_code;        /* errno of a write to stdout that failed, where the verb saw it; 0: none */
@@ -165,6 +166,8 @@ struct stele_options cli_store_options(struct cli *cli, uint32_t mode);
 int cli_open(struct cli *cli, const char *path, uint32_t mode, struct stele **out);
 /* As cli_open, without the message of a failure: returns the library's code. */
 int cli_try_open(struct cli *cli, const char *path, uint32_t mode, struct stele **out);
+/* Append as stele_append does, or with @is_async as one asynchronous commit, which must fit the journal. */
+int cli_append(struct stele *store, const void *records, size_t record_count, bool is_async, uint64_t *out_index);
 /* Close @store (NULL is fine). Returns @exit_code, or that of a failed close after a message. */
 int cli_close(struct cli *cli, const char *path, struct stele *store, int exit_code);
 

@@ -8,7 +8,8 @@
 
 static const struct cli_verb *const verbs[] = {
     &cmd_create, &cmd_import, &cmd_export,   &cmd_append, &cmd_get,  &cmd_set,     &cmd_info,
-    &cmd_schema, &cmd_verify, &cmd_recover,  &cmd_backup, &cmd_resize, &cmd_truncate, &cmd_help, &cmd_version,
+    &cmd_schema, &cmd_verify, &cmd_recover,  &cmd_repair, &cmd_backup, &cmd_resize, &cmd_truncate,
+    &cmd_help,   &cmd_version,
 };
 
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };

@@ -1,7 +1,10 @@
 #include "system.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -79,10 +82,40 @@ int cli_file_kind(const char *path, enum cli_file_kind *out)
     return 0;
 }
 
+/* Some file systems cannot sync a folder: then its names are as durable as they can be. */
+static void sync_folder_of(const char *path)
+{
+    char *copy = strdup(path);
+    int folder = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+    if (folder >= 0) {
+        fsync(folder);
+        close(folder);
+    }
+    free(copy);
+}
+
+static FILE *open_to_append(const char *path)
+{
+    int descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    FILE *file = NULL;
+
+    if (descriptor >= 0)
+        sync_folder_of(path);
+    else if (errno == EEXIST)
+        descriptor = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC);
+    if (descriptor < 0)
+        return NULL;
+    file = fdopen(descriptor, "ab");
+    if (!file)
+        close(descriptor);
+    return file;
+}
+
 int cli_file_open(const char *path, enum cli_file_mode mode, FILE **out)
 {
     static const char *const modes[] = { "rb", "wb", "wbx" };
-    FILE *file = fopen(path, modes[mode]);
+    FILE *file = mode == CLI_FILE_APPEND ? open_to_append(path) : fopen(path, modes[mode]);
     struct stat status;
 
     if (!file)

@@ -329,14 +329,17 @@ static int stream_of(HANDLE handle, enum cli_file_mode mode, FILE **out)
 
 int cli_file_open(const char *path, enum cli_file_mode mode, FILE **out)
 {
-    static const DWORD dispositions[] = { OPEN_EXISTING, CREATE_ALWAYS, CREATE_NEW };
+    static const DWORD dispositions[] = { OPEN_EXISTING, CREATE_ALWAYS, CREATE_NEW, OPEN_ALWAYS };
     int code = 0;
     wchar_t *wide = wide_path(path, &code);
     HANDLE handle = INVALID_HANDLE_VALUE;
 
     if (!wide)
         return code;
-    handle = open_handle(wide, mode == CLI_FILE_READ ? GENERIC_READ : GENERIC_WRITE,
+    /* What may only append does so wherever others write. */
+    handle = open_handle(wide, mode == CLI_FILE_READ ? GENERIC_READ
+                               : mode == CLI_FILE_APPEND ? FILE_APPEND_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE
+                                                         : GENERIC_WRITE,
                          dispositions[mode], 0);
     if (handle == INVALID_HANDLE_VALUE) {
         DWORD attributes = 0;

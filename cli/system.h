@@ -42,7 +42,12 @@ enum cli_file_kind {
     CLI_FILE_SPECIAL  /* a device, a pipe */
 };
 
-enum cli_file_mode { CLI_FILE_READ, CLI_FILE_WRITE, CLI_FILE_WRITE_NEW };
+enum cli_file_mode {
+    CLI_FILE_READ,
+    CLI_FILE_WRITE,
+    CLI_FILE_WRITE_NEW,
+    CLI_FILE_APPEND /* behind what is there; a new one is for its user only, and its name durable */
+};
 
 int cli_file_kind(const char *path, enum cli_file_kind *out);
 /*

@@ -5,8 +5,8 @@ import unittest
 
 from steletool import STELE, SteleCase, stele
 
-VERBS = ["create", "import", "export", "append", "get", "set", "info", "schema", "verify", "recover", "backup", "resize",
-         "truncate", "help", "version"]
+VERBS = ["create", "import", "export", "append", "get", "set", "info", "schema", "verify", "recover", "repair",
+         "backup", "resize", "truncate", "help", "version"]
 
 
 def options_of(verb):
@@ -49,7 +49,7 @@ class Frame(SteleCase):
         self.assertIn("which verb?", self.ends(2).err)
 
     def test_verbs_of_later_versions_are_unknown(self):
-        for verb in ("repair", "watch", "bench", "unlink"):
+        for verb in ("watch", "bench", "unlink"):
             self.assertIn("is no verb", self.ends(2, verb, "file").err)
 
     def test_a_typo_in_any_option_of_any_verb_is_refused_and_the_option_named(self):
