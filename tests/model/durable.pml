@@ -16,11 +16,11 @@
  * acknowledged commits are lost, and only there.
  * Asserted without JUDGE_ONLY too: what makes it so, step by step.
  *
- * Not here: how large an entry is and how entries share a page, sums, growth, creation, rewrites, failed syncs, readers
- * (seqlock.pml).
+ * Not here: how large an entry is and how entries share a page, sums, growth, creation, rewrites, bytes that a recovery
+ * reads twice and that are thrown away in between, readers (seqlock.pml).
  */
 
-/* What is planted: 1 to 13 as in test_protocol.py; 0 nothing. */
+/* What is planted, by its number in test_protocol.py; 0 nothing. */
 #ifndef BUG
 #define BUG 0
 #endif
@@ -39,6 +39,9 @@
 #endif
 #ifndef ROTS
 #define ROTS 0 /* sectors that go bad under a crash */
+#endif
+#ifndef FAILS
+#define FAILS 0 /* syncs that fail */
 #endif
 #ifndef COUNTS
 #define COUNTS 0 /* 1: commits that cut the count, and bulk appends */
@@ -63,6 +66,7 @@
 #define IDLE 0
 #define COMMITTING 1
 #define RECOVERING 2
+#define FAILED 3
 
 /*
  * What a handle does in its turn; LOOK: begin, and nothing else. What a commit does: SET stores all records below the
@@ -80,6 +84,8 @@ mtype = { LOOK, COMMIT, COMMIT_ASYNC, CHECKPOINT, CLOSE, SET, CUT, BULK };
 
 /* What the system shows, and bit by bit what the disk may hold. */
 byte shown[SECTORS], disk[SECTORS] = 1;
+/* Bit by bit: a sync failed, and the system takes the sector for clean. It writes it no more, and may throw it away. */
+short stale;
 byte stored_by[2]; /* the handles, bit by bit, that stored what a record shows */
 
 /* Entries, numbered as commits are tried. What one holds is never changed. 0: the store as it was created. */
@@ -110,7 +116,7 @@ byte kept;           /* the commit that the last recovery ended with */
 byte first_new = 1;  /* the first commit after that recovery */
 byte durable;        /* the newest one acknowledged: survives all */
 byte visible;        /* the newest one acknowledged, async or not: survives the death of processes */
-byte crashes = CRASHES, checkpoints = CHECKPOINTS, closes = CLOSES, rots = ROTS;
+byte crashes = CRASHES, checkpoints = CHECKPOINTS, closes = CLOSES, rots = ROTS, fails = FAILS;
 bit is_ring_rotten;
 
 /* ---- scratch: dead between two steps ---- */
@@ -123,7 +129,11 @@ bit handle, is_found, is_lost, is_checkpoint_due, is_own, is_clean_close;
 /* A process may die here, or the power go. */
 #define STEP if :: true :: crashes > 0 -> goto died fi
 
+/* A sync may fail here. */
+#define SYNC_STEP if :: true :: fails > 0 -> goto failed fi
+
 #define BIT(value) (1 << (value))
+#define IS_STALE(sector) (stale & BIT(sector))
 #define IS_WHOLE(page_) (shown[RING(page_)] == shown[RING(page_) + 1] && shown[RING(page_)] != 0 && \
                          shown[RING(page_)] != ROTTEN)
 #define IS_HEAD(page_) (shown[RING(page_)] != 0 && shown[RING(page_)] != ROTTEN)
@@ -135,15 +145,23 @@ inline put(sector, value)
 {
     printf("    stores %d to sector %d\n", value, sector);
     shown[sector] = value;
-    disk[sector] = disk[sector] | BIT(value)
+    disk[sector] = disk[sector] | BIT(value);
+    stale = stale & ~BIT(sector)
 }
 
 /* The two sectors of a page. */
 inline sync(sector)
 {
     printf("    syncs sectors %d and %d\n", sector, sector + 1);
-    disk[sector] = BIT(shown[sector]);
-    disk[sector + 1] = BIT(shown[sector + 1])
+    if :: IS_STALE(sector) :: else -> disk[sector] = BIT(shown[sector]) fi;
+    if :: IS_STALE(sector + 1) :: else -> disk[sector + 1] = BIT(shown[sector + 1]) fi
+}
+
+/* The same bytes again, so that the system takes them for new; then they are synced. */
+inline rewrite(sector)
+{
+    if :: BUG == 26 :: else -> stale = stale & ~(BIT(sector) | BIT(sector + 1)) fi;
+    sync(sector)
 }
 
 inline put_record(index_, value)
@@ -160,8 +178,8 @@ inline sync_records()
 {
     d_step {
         printf("    syncs the records that handle %d stored\n", handle);
-        if :: stored_by[0] & BIT(handle) -> disk[RECORD(0)] = BIT(shown[RECORD(0)]) :: else fi;
-        if :: stored_by[1] & BIT(handle) -> disk[RECORD(1)] = BIT(shown[RECORD(1)]) :: else fi
+        if :: (stored_by[0] & BIT(handle)) && !IS_STALE(RECORD(0)) -> disk[RECORD(0)] = BIT(shown[RECORD(0)]) :: else fi;
+        if :: (stored_by[1] & BIT(handle)) && !IS_STALE(RECORD(1)) -> disk[RECORD(1)] = BIT(shown[RECORD(1)]) :: else fi
     }
 }
 
@@ -321,6 +339,7 @@ inline flip()
     STEP;
     put(SLOT(1 - ruling) + 1, number);
     STEP;
+    SYNC_STEP;
     sync(SLOT(1 - ruling));
     STEP;
     if
@@ -330,6 +349,7 @@ inline flip()
         STEP;
         put(SLOT(ruling) + 1, number);
         STEP;
+        SYNC_STEP;
         sync(SLOT(ruling));
         d_step {
             head_generation[0] = 0;
@@ -427,7 +447,7 @@ inline recover()
     choose_slot();
     if
     :: BUG == 20 /* the ruling slot is believed as the system shows it */
-    :: else -> sync(SLOT(ruling)); STEP
+    :: else -> SYNC_STEP; rewrite(SLOT(ruling)); STEP
     fi;
     walk();
     scan();
@@ -439,13 +459,14 @@ inline recover()
     :: else ->
         do
         :: walked_pages ->
+            SYNC_STEP;
             d_step {
                 page = 0;
                 do
                 :: walked_pages & BIT(page) -> break
                 :: else -> page++
                 od;
-                sync(RING(page));
+                rewrite(RING(page));
                 walked_pages = walked_pages & ~BIT(page);
                 page = 0
             };
@@ -463,7 +484,7 @@ inline recover()
     };
     if
     :: BUG == 22
-    :: else -> sync_records(); STEP
+    :: else -> SYNC_STEP; sync_records(); STEP
     fi;
     d_step {
         choose_slot();
@@ -513,6 +534,7 @@ inline checkpoint()
     if
     :: BUG == 4
     :: else ->
+        SYNC_STEP;
         sync_records();
         STEP;
         HOLDS(disk[RECORD(0)] == BIT(after_0[last]));
@@ -538,7 +560,7 @@ inline checkpoint()
         page = 0
     };
     flip();
-    if :: BUG == 4 -> sync_records(); STEP :: else fi;
+    if :: BUG == 4 -> SYNC_STEP; sync_records(); STEP :: else fi;
     d_step {
         choose_slot();
         ring_head = head_place[current];
@@ -576,6 +598,7 @@ inline find_place()
 /* One write and one sync of all that is not synced; two where it goes over the end of the ring. */
 inline sync_run()
 {
+    SYNC_STEP;
     d_step {
         /* The page of the oldest. */
         number = NONE;
@@ -597,7 +620,7 @@ inline sync_run()
             if
             :: IS_PENDING(page) && page < number -> is_found = true
             :: IS_PENDING(page) && page >= number && !(BUG == 3 && shown[RING(page)] != last) ->
-                sync(RING(page))
+                rewrite(RING(page))
             :: else
             fi;
             page++
@@ -608,11 +631,12 @@ inline sync_run()
     STEP;
     if
     :: is_found ->
+        SYNC_STEP;
         d_step {
             page = 0;
             do
             :: page < number ->
-                if :: IS_PENDING(page) -> sync(RING(page)) :: else fi;
+                if :: IS_PENDING(page) -> rewrite(RING(page)) :: else fi;
                 page++
             :: else -> break
             od;
@@ -729,6 +753,7 @@ inline commit()
     :: kind == BULK ->
         put_record(1, id);
         STEP;
+        SYNC_STEP;
         sync_records();
         STEP
     :: else
@@ -778,9 +803,33 @@ inline cut_power()
         page++
     :: else -> break
     od;
-    at = 0; page = 0;
+    at = 0; page = 0; stale = 0;
     stored_by[0] = 0; stored_by[1] = 0;
     visible = durable
+}
+
+inline evict()
+{
+    atomic {
+        page = 0;
+        do
+        :: page < SECTORS && !IS_STALE(page) -> page++
+        :: page < SECTORS && IS_STALE(page) -> page++
+        :: page < SECTORS && IS_STALE(page) ->
+            at = 0;
+            do
+            :: disk[page] & BIT(at) -> break
+            :: disk[page] >> (at + 1) -> at++
+            od;
+            printf("  thrown away: sector %d, which now has %d\n", page, at);
+            shown[page] = at;
+            disk[page] = BIT(at);
+            stale = stale & ~BIT(page);
+            page++
+        :: page == SECTORS -> break
+        od;
+        at = 0; page = 0
+    }
 }
 
 /* Nobody has it open: live words of this life mean nothing any more. */
@@ -862,6 +911,11 @@ active proctype world()
         image_0 = NONE; image_1 = NONE
     };
 turn:
+    /* The system throws away what it takes for clean; what the disk has comes back. */
+    if
+    :: true
+    :: stale != 0 -> evict()
+    fi;
     /* Which deed, by which handle. */
     atomic {
         if
@@ -980,6 +1034,31 @@ died:
         :: is_open[1 - handle] -> printf("HANDLE %d DIES\n", handle); forget_handle(handle)
         :: printf("ALL HANDLES DIE\n"); forget_live(); rot()
         :: forget_live(); cut_power(); rot()
+        fi;
+        forget_scratch();
+        handle = 0
+    };
+    goto turn;
+
+failed:
+    /* All that is not durable counts as clean from here. A recovery begins anew; any other handle is closed. */
+    atomic {
+        fails--;
+        printf("  A SYNC FAILS\n");
+        at = 0;
+        do
+        :: at < SECTORS ->
+            if :: disk[at] != BIT(shown[at]) -> stale = stale | BIT(at) :: else fi;
+            at++
+        :: else -> break
+        od;
+        visible = durable;
+        if
+        :: state == RECOVERING
+        :: state != RECOVERING && is_open[1 - handle] ->
+            state = FAILED;
+            forget_handle(handle)
+        :: state != RECOVERING && !is_open[1 - handle] -> forget_live()
         fi;
         forget_scratch();
         handle = 0
