@@ -746,6 +746,27 @@ static void a_page_that_cannot_be_read_is_a_code(void **state)
     assert_ok(stele_close(store));
 }
 
+static void a_file_that_is_cut_under_an_edit_is_a_code(void **state)
+{
+    for (unsigned way = 0; way < 4 && system_may_break(); way++) {
+        struct stele *store = store_of(64 * KIB);
+        struct stele_edit *edit = edit_of(store, 0, COUNT, way & 1 ? STELE_EDIT_LOCK : 0);
+        uint64_t count = 99, end = info_of(store).records_offset + (way & 2 ? 0 : 128 * KIB);
+        system_return_faults();
+        change(edit, 0, 5, 1);
+        change(edit, 0, COUNT - 1, 1);
+        bool is_cut = system_cut(scratch_path, end);
+        int rc = stele_edit_commit(edit, STELE_DURABLE, &count);
+        if (rc != (is_cut ? STELE_E_TRUNCATED : STELE_OK))
+            fail_msg("way %u: %d (%s)", way, rc, stele_last_error()->text);
+        assert_u64(count, is_cut ? 0 : 2);
+        if (rc)
+            stele_edit_discard(edit);
+        (void)stele_close(store);
+        REQUIRE(remove(scratch_path) == 0);
+    }
+}
+
 static void what_cannot_be_an_edit_is_refused(void **state)
 {
     static const struct { uint64_t first, n; } ranges[] = {
@@ -941,6 +962,7 @@ int main(void)
         IN_FAST_SCRATCH(an_edit_is_counted_and_a_range_beyond_the_budget_goes_piece_by_piece),
         IN_FAST_SCRATCH(the_store_may_grow_under_an_edit),
         IN_FAST_SCRATCH(a_page_that_cannot_be_read_is_a_code),
+        IN_FAST_SCRATCH(a_file_that_is_cut_under_an_edit_is_a_code),
         IN_FAST_SCRATCH(what_cannot_be_an_edit_is_refused),
         IN_FAST_SCRATCH(edits_at_random_undo_nothing_and_make_nothing_up),
     };
