@@ -6,13 +6,14 @@
 #include <stdlib.h>
 
 static const char usage[] =
-    "stele append FILE field=value ...\n"
+    "stele append FILE field=value ... [--async]\n"
     "\n"
     "Append one record and print its index. Fields that are not named are zero or empty.\n"
     "\n"
     "  field=value           a field; field[2]=value one element, field=[1,2,3] all of an array;\n"
     "                        integers in decimal or 0x.., true or false, bytes as hex, enum constants\n"
     "                        by name\n"
+    "  --async               do not wait for the disk: a power failure may take the change, a kill may not\n"
     CLI_COMMON_USAGE
     "\n"
     "Example: stele append members.stele id=gandalf name='Gandalf the Grey'\n"
@@ -26,7 +27,7 @@ static int append(struct cli *cli, const char *path, struct stele *store)
     int exit_code = assign_words(cli, schema, cli->operand_count - 1, cli->operands + 1, record);
 
     if (!exit_code) {
-        int rc = stele_append(store, record, 1, &index);
+        int rc = cli_append(store, record, 1, cli->is_async, &index);
 
         if (rc)
             exit_code = cli_fail_change(cli, path, rc);
@@ -40,7 +41,8 @@ static int append(struct cli *cli, const char *path, struct stele *store)
 static int run(struct cli *cli, int word_count, char **words)
 {
     struct stele *store = NULL;
-    int exit_code = cli_parse(cli, NULL, 0, word_count, words, 1, SIZE_MAX);
+    const struct cli_option table[] = { { "async", CLI_FLAG, &cli->is_async, NULL } };
+    int exit_code = cli_parse(cli, table, 1, word_count, words, 1, SIZE_MAX);
 
     if (!exit_code)
         exit_code = cli_open(cli, cli->operands[0], STELE_READ_WRITE, &store);

@@ -10,6 +10,7 @@
 static const char usage[] =
     "stele import FILE DATA|- --format csv|tsv|ndjson|raw [--header] [--columns a,b,-,c] [--null TEXT]\n"
     "             [--overflow error|truncate] [--on-error stop|skip] [--skip-rows N]\n"
+    "             [--async]\n"
     "\n"
     "Append the records in DATA (- for standard input) to the store FILE.\n"
     "\n"
@@ -26,6 +27,7 @@ static const char usage[] =
     "  --on-error stop       stop at the first row that does not fit (the default)\n"
     "  --on-error skip       leave such rows out, and say why, for the first ten\n"
     "  --skip-rows N         leave out the first N rows: go on where an import stopped\n"
+    "  --async               sync at the end, not after each batch: a power failure may take the last ones\n"
     CLI_COMMON_USAGE
     "\n"
     "Rows are stored in batches; stopped or failed, import says how many rows are in, and the --skip-rows\n"
@@ -41,6 +43,7 @@ struct import_options {
     bool has_header;
     const char *columns, *null_text;
     uint64_t skip_rows;
+    bool is_async;
 };
 
 static const char *const formats[] = { "csv", "tsv", "ndjson", "raw", NULL };
@@ -74,6 +77,7 @@ static int parse_options(struct cli *cli, int word_count, char **words, struct i
         { "overflow", CLI_CHOICE, &out->overflow, overflows },
         { "on-error", CLI_CHOICE, &out->on_error, on_errors },
         { "skip-rows", CLI_NUMBER, &out->skip_rows, NULL },
+        { "async", CLI_FLAG, &out->is_async, NULL },
     };
     int rc = CLI_DONE;
 
@@ -221,6 +225,8 @@ static int import_into(struct cli *cli, struct stele *store, const struct import
     load_init(&load, cli, store, &rows, source->name);
     load.total_bytes = source->total_bytes;
     load.skips_refused = options->on_error == 1;
+    if (options->is_async)
+        load_asynchronously(&load);
     rc = run_load(cli, &load, options, source);
 out:
     load_done(&load);

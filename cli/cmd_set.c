@@ -5,12 +5,13 @@
 #include <stdlib.h>
 
 static const char usage[] =
-    "stele set FILE INDEX field=value ...\n"
+    "stele set FILE INDEX field=value ... [--async]\n"
     "\n"
     "Change fields of one record, as one durable commit. Fields that are not named stay as they are.\n"
     "\n"
     "  INDEX                 from 0; negative ones count from the end: -1 is the last record\n"
     "  field=value           a field; field[2]=value one element, field=[1,2,3] all of an array\n"
+    "  --async               do not wait for the disk: a power failure may take the change, a kill may not\n"
     CLI_COMMON_USAGE
     "\n"
     "Example: stele set members.stele -1 name='Gandalf the White'\n"
@@ -57,7 +58,7 @@ static int set(struct cli *cli, struct stele *store, const struct cli_range *whe
         stele_abort(txn);
         return exit_code;
     }
-    rc = stele_commit(txn, STELE_DURABLE, NULL);
+    rc = stele_commit(txn, cli->is_async ? STELE_ASYNC : STELE_DURABLE, NULL);
     return rc ? cli_fail_change(cli, cli->operands[0], rc) : CLI_DONE;
 }
 
@@ -65,7 +66,8 @@ static int run(struct cli *cli, int word_count, char **words)
 {
     struct cli_range where = { 0 };
     struct stele *store = NULL;
-    int exit_code = cli_parse(cli, NULL, 0, word_count, words, 3, SIZE_MAX);
+    const struct cli_option table[] = { { "async", CLI_FLAG, &cli->is_async, NULL } };
+    int exit_code = cli_parse(cli, table, 1, word_count, words, 3, SIZE_MAX);
 
     if (!exit_code && (cli_range(cli->operands[1], &where) || !where.is_single))
         exit_code = cli_usage_error(cli, "\"%s\" is no index; give a number like 0 or -1", cli->operands[1]);

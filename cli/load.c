@@ -26,6 +26,19 @@ void load_init(struct load *load, struct cli *cli, struct stele *store, struct r
     load->batch = cli_allocate(load->batch_capacity * load->record_bytes);
 }
 
+void load_asynchronously(struct load *load)
+{
+    struct stele_info info = STELE_INFO_INIT;
+    size_t bytes = LOAD_ASYNC_BYTES;
+
+    /* Each is one entry of the journal, which holds some of them. */
+    if (!stele_info(load->store, &info) && info.journal_bytes / 8 < bytes)
+        bytes = (size_t)(info.journal_bytes / 8);
+    load->is_async = true;
+    if (load->batch_capacity > bytes / load->record_bytes)
+        load->batch_capacity = bytes / load->record_bytes ? bytes / load->record_bytes : 1;
+}
+
 void load_done(struct load *load)
 {
     free(load->batch);
@@ -48,7 +61,7 @@ static int flush(struct load *load)
     int rc = STELE_OK;
 
     if (load->batch_count)
-        rc = stele_append(load->store, load->batch, load->batch_count, NULL);
+        rc = cli_append(load->store, load->batch, load->batch_count, load->is_async, NULL);
     load->is_in_doubt = rc == STELE_E_UNKNOWN;
     if (rc)
         return rc;

@@ -12,6 +12,7 @@
 
 #define LOAD_BATCH_BYTES ((size_t)8 << 20)
 #define LOAD_BATCH_RECORDS ((size_t)16384)
+#define LOAD_ASYNC_BYTES ((size_t)32 << 10)
 #define LOAD_REASONS_SHOWN 10
 
 struct load {
@@ -21,6 +22,7 @@ struct load {
     const char *data_name;
     uint64_t total_bytes; /* of the data; 0: unknown */
     bool skips_refused;   /* --on-error skip */
+    bool is_async;        /* batches are small and not synced one by one */
     uint8_t *batch;
     size_t record_bytes, batch_capacity, batch_count;
     uint64_t row_count;     /* read or passed over */
@@ -34,6 +36,8 @@ struct load {
 /* Make @load ready to store @rows, which come from @data_name, into @store. Owner: load_done. */
 void load_init(struct load *load, struct cli *cli, struct stele *store, struct rows *rows,
                const char *data_name);
+/* Have batches go in asynchronously from here on. */
+void load_asynchronously(struct load *load);
 void load_done(struct load *load); /* safe twice, and on a zeroed struct */
 
 /*

@@ -41,9 +41,26 @@ int cli_open(struct cli *cli, const char *path, uint32_t mode, struct stele **ou
     return rc ? cli_fail(cli, path, rc) : CLI_DONE;
 }
 
+int cli_append(struct stele *store, const void *records, size_t record_count, bool is_async, uint64_t *out_index)
+{
+    struct stele_txn *txn = NULL;
+    int rc = STELE_OK;
+
+    if (!is_async)
+        return stele_append(store, records, record_count, out_index);
+    rc = stele_begin(store, &txn);
+    if (rc)
+        return rc;
+    rc = stele_txn_append(txn, records, record_count, out_index);
+    if (!rc)
+        return stele_commit(txn, STELE_ASYNC, NULL);
+    stele_abort(txn);
+    return rc;
+}
+
 int cli_close(struct cli *cli, const char *path, struct stele *store, int exit_code)
 {
-    int rc = stele_close(store);
+    int rc = cli->is_async ? stele_close_nosync(store) : stele_close(store);
 
     int failed = CLI_DONE;
 

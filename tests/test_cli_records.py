@@ -273,6 +273,33 @@ class Set(SteleCase):
         self.assertEqual(self.raw(self.store), before)
 
 
+class Async(SteleCase):
+    """What is not synced is in the journal: the next to open the store finds it."""
+
+    def test_set_and_append_leave_it_to_the_journal_and_nothing_is_lost(self):
+        path = self.create("s", MEMBER, "--journal", "16K")
+        for i in range(40):
+            self.assertEqual(self.ends(0, "append", path, "id=m%d" % i, "age=1", "--async", "--quiet").out, "%d\n" % i)
+            self.ends(0, "set", path, "-1", "age=%d" % (i + 2), "--async", "--quiet")
+        self.assertGreater(json.loads(self.ends(0, "info", path, "--json", "--quiet").out)["journal"]["entries"], 0)
+        self.assertEqual(self.ends(0, "get", path, "..", "--format", "csv", "--fields", "id,age", "--quiet").out,
+                         "".join("m%d,%d\n" % (i, i + 2) for i in range(40)))
+        self.ends(0, "verify", path, "--quiet")
+
+    def test_a_record_that_is_not_there_changes_nothing(self):
+        path = self.create("s", MEMBER)
+        self.ends(1, "set", path, "0", "age=1", "--async")
+
+    def test_import_goes_in_small_commits_and_is_durable_at_its_end(self):
+        path = self.create("s", MEMBER, "--journal", "16K")
+        rows = "".join("id%d,name%d,%d\n" % (i, i, i) for i in range(5000))
+        done = self.ends(0, "import", path, "-", "--format", "csv", "--async", data=rows)
+        self.assertIn("5000 rows read, 5000 stored, 0 skipped", done.err)
+        self.assertEqual(self.ends(0, "export", path, "--format", "csv").out.replace("\r\n", "\n"), rows)
+        self.assertEqual(json.loads(self.ends(0, "info", path, "--json").out)["journal"]["entries"], 0)
+        self.ends(0, "verify", path)
+
+
 class Truncate(SteleCase):
     def test_lower_cuts_and_higher_adds_zero_records(self):
         path = self.create("a", "struct S { int i; };")
