@@ -491,6 +491,11 @@ static void hostile_items_with_right_hashes_are_damage(void **state)
         { AT_RECORDS, 2, STELE_ITEM_TAG },
         { AT_COUNT, 2, STELE_ITEM_TAG },
         { AT_COUNT, 2, STELE_ITEM_RECORDS },
+        /* the region goes, too: it is their size, or their place, that cannot be */
+        { AT_SUMS, 8, STELE_ITEM_USER },
+        { AT_SUMS, 8, STELE_ITEM_TIME },
+        { AT_SUMS, 8, STELE_ITEM_COUNT },
+        { AT_RECORDS, 8, STELE_ITEM_TAG },
     };
 
     begin_ring(RING, 0);
@@ -507,6 +512,13 @@ static void hostile_items_with_right_hashes_are_damage(void **state)
         if (rc != STELE_E_DAMAGED)
             fail_msg("case %zu: %d: %s", i, rc, stele_last_error()->text);
     }
+    /* Two records and a byte more: the quotient is right. */
+    const uint64_t bytes = 2 * RECORD_BYTES + 1;
+    begin_ring(RING, 0);
+    assert_true(put(2));
+    ring_poke(AT_RECORDS + AT_BYTES, &bytes, sizeof(bytes));
+    reseal(0);
+    assert_code(walk_one(), STELE_E_DAMAGED);
 }
 
 static void lengths_beyond_the_ring_end_the_walk(void **state)
