@@ -49,6 +49,8 @@ struct stele_group {
     struct stele_error why;
 };
 
+struct stele_proof;
+
 struct stele {
     struct stele_os_file file;
     char *path;
@@ -73,6 +75,7 @@ struct stele {
     uint32_t open_count;           /* transactions, edits, views, cursors; atomic */
     struct stele_reading *reading; /* atomic; NULL for a read-write handle */
     struct stele_superblock superblock;
+    struct stele_proof *proof;     /* STELE_VERIFY_READS: what was found good; else NULL */
     uint32_t opened_damage;        /* header slots that did not verify when it was opened */
     uint64_t opened_entry_count;
     struct stele_recovery recovered; /* what its open did */

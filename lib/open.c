@@ -3,6 +3,7 @@
 #include "error.h"
 #include "guard.h"
 #include "hash.h"
+#include "proof.h"
 #include "reader.h"
 #include "recover.h"
 #include "turn.h"
@@ -34,6 +35,7 @@ void stele_handle_free(struct stele *store)
     }
     stele_pending_done(&store->group.open);
     stele_pending_done(&store->group.closing);
+    stele_proof_free(store->proof);
     stele_lookup_done(&store->checked);
     stele_schema_free(store->schema);
     free(store->old_block);
@@ -101,6 +103,8 @@ int stele_handle_new(const char *path, const struct stele_options *options, stru
         rc = stele_os_mutex_init(&store->group.runs);
     if (!rc)
         rc = stele_os_random(&store->writer_id, sizeof(store->writer_id));
+    if (!rc && (options->flags & STELE_VERIFY_READS))
+        rc = stele_proof_new(superblock, &store->proof);
     if (!rc)
         rc = stele_guard_install();
     if (!rc) {

@@ -2,6 +2,7 @@
 
 #include "error.h"
 #include "guard.h"
+#include "proof.h"
 #include "recover.h"
 #include "settle.h"
 
@@ -334,7 +335,9 @@ static inline int look_live(struct stele *store, const struct stele_reading *rea
     if (rc)
         return rc;
     stele_fence_acquire();
-    return stele_load(stripe) == before ? STELE_OK : STELE_END;
+    if (stele_load(stripe) != before)
+        return STELE_END;
+    return store->proof ? stele_proof_check(store, reading, stele_block_of(layout, index), before, count) : STELE_OK;
 }
 
 /* One look while nobody writes, at one record; STELE_END if somebody began to. */
@@ -350,6 +353,8 @@ static inline int look_detached(struct stele *store, const struct stele_reading 
     const size_t byte_count = (size_t)store->fixed.record_bytes;
     int rc = is_in_ring ? stele_os_read(&store->file, store->fixed.journal_offset + place, out, byte_count)
                    : copy_bytes(store, stretch, stele_record_offset(&store->fixed, index), out, byte_count);
+    if (!rc && store->proof)
+        rc = stele_proof_check(store, reading, stele_block_of(&store->fixed, index), 0, reading->overlay.count);
     return stele_reader_is_current(store, reading) ? rc : STELE_END;
 }
 

@@ -164,6 +164,7 @@ enum { STELE_READ_ONLY = 0, STELE_READ_WRITE = 1 }; /* options.mode */
 enum {                  /* options.flags; others: STELE_E_USAGE */
     STELE_CREATE = 1,   /* stele_open: create if absent */
     STELE_SPARSE = 4,   /* creation: disk is allocated when records are first written */
+    STELE_VERIFY_READS = 8, /* each block is checked when it is first read through this handle, and when it changed */
     STELE_NO_THREADS = 16, /* the library starts no thread: call stele_tick */
     STELE_FORCE = 256   /* stele_create: replace a store; stele_recover: go on behind a lost entry;
                            stele_resize: carry damaged blocks over, marked */
@@ -280,7 +281,9 @@ STELE_API int stele_info(struct stele *store, struct stele_info *out);
 
 /*
  * Copy record @index to @out_record (record_bytes of them). No read of this section computes a checksum:
- * damage is found by stele_verify, and by the first change of its block.
+ * damage is found by stele_verify, and by the first change of its block. With STELE_VERIFY_READS stele_get,
+ * stele_get_many, stele_read and cursors check each block when it is first read through the handle, and again after
+ * it changed: STELE_E_DAMAGED instead of any of its records. Views and stele_txn_get do not.
  *
  * Errors:  STELE_E_RANGE at or past the count; STELE_E_BUSY a writer stopped in the middle of storing it;
  *          STELE_E_TRUNCATED, STELE_E_IO the page cannot be read; the other records stay readable. Where the

@@ -190,7 +190,8 @@ int stele_create(const char *path, const struct stele_options *options, struct s
     struct stele *store = NULL;
     if (!path || !out)
         return stele_fail(STELE_E_USAGE, "stele_create: path and out must not be NULL");
-    int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE | STELE_NO_THREADS | STELE_FORCE, &read);
+    int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE | STELE_VERIFY_READS | STELE_NO_THREADS |
+                                STELE_FORCE, &read);
     if (!rc && !read.schema)
         rc = stele_fail(STELE_E_USAGE, "stele_create: options->schema is required: it says what a record is");
     if (!rc)
@@ -232,7 +233,7 @@ int stele_open(const char *path, const struct stele_options *options, struct ste
     struct stele_options read;
     if (!path || !out)
         return stele_fail(STELE_E_USAGE, "stele_open: path and out must not be NULL");
-    int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE | STELE_NO_THREADS, &read);
+    int rc = stele_options_read(options, STELE_CREATE | STELE_SPARSE | STELE_VERIFY_READS | STELE_NO_THREADS, &read);
     if (rc)
         return rc;
     bool is_creating = read.flags & STELE_CREATE;

@@ -21,7 +21,7 @@ ORDER = [
     "superblock sums journal live schema",
     "spec replay create pending",
     "handle",
-    "block apply",
+    "block apply proof",
     "checkpoint",
     "settle growth recover",
     "commit",

@@ -336,6 +336,92 @@ static void progress_goes_up_and_can_stop_the_work(void **state)
     assert_ok(stele_close(store));
 }
 
+/* ---- as they are read ---- */
+
+static struct stele *open_verifying(uint32_t mode)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele *store = NULL;
+
+    options.mode = mode;
+    options.flags = STELE_VERIFY_READS;
+    assert_ok(stele_open(scratch_path, &options, &store));
+    return store;
+}
+
+/* Blocks 0 and 2 are damaged. */
+static void assert_refuses_damage(struct stele *store)
+{
+    static uint8_t read[COUNT * RECORD_BYTES];
+    const uint64_t indexes[] = { 64, 1, 200, 190 };
+    int codes[4];
+    struct stele_cursor *cursor;
+    const void *batch;
+    size_t n;
+
+    for (unsigned again = 0; again < 2; again++) {
+        assert_ok(stele_get(store, 64, read));
+        assert_memory_equal(read, records + 64 * RECORD_BYTES, RECORD_BYTES);
+        assert_code(stele_get(store, 5, read), STELE_E_DAMAGED);
+        assert_says("block 0 (records 0 to 63)");
+        assert_code(stele_get_many(store, indexes, 4, read, codes), STELE_E_DAMAGED);
+        assert_int_equal(codes[0], STELE_OK);
+        assert_int_equal(codes[1], STELE_E_DAMAGED);
+        assert_int_equal(codes[2], STELE_OK);
+        assert_int_equal(codes[3], STELE_E_DAMAGED);
+        assert_code(stele_read(store, 60, 100, read), STELE_E_DAMAGED);
+        assert_code(stele_read(store, 100, 29, read), STELE_E_DAMAGED);
+        assert_says("block 2");
+        assert_ok(stele_read(store, 192, COUNT - 192, read));
+        assert_memory_equal(read, records + 192 * RECORD_BYTES, (COUNT - 192) * RECORD_BYTES);
+        assert_ok(stele_cursor_open(store, 64, UINT64_MAX, &cursor));
+        assert_code(stele_cursor_next(cursor, &batch, &n), STELE_E_DAMAGED);
+        stele_cursor_close(cursor);
+    }
+}
+
+static void damage_is_never_given_as_data_where_reads_are_verified(void **state)
+{
+    uint64_t known = 2;
+
+    store_of_all(COUNT);
+    struct stele *stores[2] = { open_verifying(STELE_READ_WRITE) };
+    stores[1] = open_verifying(STELE_READ_ONLY);
+    struct stele_info info = info_of(stores[1]);
+    flip_bit(info.records_offset + 5 * RECORD_BYTES);
+    poke(scratch_path, info.sums_offset + 2 * 8, &known, 8);
+    for (unsigned i = 0; i < 2; i++)
+        assert_refuses_damage(stores[i]);
+    /* Checked again after a change. */
+    uint8_t record[RECORD_BYTES];
+    memcpy(record, records + 300 * RECORD_BYTES, RECORD_BYTES);
+    assert_ok(stele_set(stores[0], 300, record));
+    for (unsigned i = 0; i < 2; i++)
+        assert_ok(stele_get(stores[i], 301, record));
+    flip_bit(info.records_offset + 310 * RECORD_BYTES);
+    assert_ok(stele_get(stores[1], 302, record));
+    assert_ok(stele_set(stores[0], 301, records + 301 * RECORD_BYTES));
+    for (unsigned i = 0; i < 2; i++)
+        assert_code(stele_get(stores[i], 302, record), STELE_E_DAMAGED);
+    flip_bit(info.records_offset + 310 * RECORD_BYTES);
+    /* The sums move. */
+    assert_ok(stele_reserve(stores[0], 4 * COUNT));
+    for (unsigned i = 0; i < 2; i++)
+        assert_refuses_damage(stores[i]);
+    assert_ok(stele_close(stores[0]));
+    assert_refuses_damage(stores[1]);
+    assert_ok(stele_close(stores[1]));
+    /* Behind a dead writer: what the journal has is laid over the file, for the sums too. */
+    flip_bit(info.records_offset + 5 * RECORD_BYTES);
+    assert_int_equal(exit_of_child(set_some_and_die, NULL), 7);
+    flip_bit(info.records_offset + 5 * RECORD_BYTES);
+    stores[1] = open_verifying(STELE_READ_ONLY);
+    for (uint64_t i = 1; i < 6; i++)
+        memcpy(records + i * 100 * RECORD_BYTES, records, RECORD_BYTES);
+    assert_refuses_damage(stores[1]);
+    assert_ok(stele_close(stores[1]));
+}
+
 /* ---- beside writers ---- */
 
 static uint8_t many[3000 * RECORD_BYTES];
@@ -381,11 +467,12 @@ static void write_for_ever(void *context)
 static void what_writers_change_meanwhile_is_no_damage(void **state)
 {
     struct chance chance = chance_begin();
-    unsigned good_count = 0, busy_count = 0;
+    unsigned good_count = 0, busy_count = 0, read_count = 0;
 
     store_of_all(100);
     struct stele *reader = open_store(STELE_READ_ONLY);
     assert_store(reader);
+    struct stele *verifying = open_verifying(STELE_READ_ONLY);
     writer_chance.state = chance_next(&chance);
     struct child child = child_start(write_for_ever, NULL);
     uint64_t until_us = stele_os_clock_us() + 20000 * scaled(100, 10); /* not to pass: to have tried enough */
@@ -398,10 +485,18 @@ static void what_writers_change_meanwhile_is_no_damage(void **state)
             fail_msg("verify %u is %d, file damage %u: %s", good_count, rc, report.file_damage,
                      stele_last_error()->text);
         *(rc ? &busy_count : &good_count) += 1;
+        for (unsigned i = 0; i < 20; i++) {
+            uint8_t record[RECORD_BYTES];
+            rc = stele_get(verifying, chance_below(&chance, stele_count(verifying) + 1), record);
+            if (rc && rc != STELE_E_BUSY && rc != STELE_E_RANGE)
+                fail_msg("get is %d: %s", rc, stele_last_error()->text);
+            read_count += !rc;
+        }
     }
     print_message("%u good, %u busy\n", good_count, busy_count);
     child_kill(&child);
-    assert_true(good_count > 0);
+    assert_true(good_count > 0 && read_count > 0);
+    assert_ok(stele_close(verifying));
     assert_ok(stele_close(reader));
     struct stele *store = open_store(STELE_READ_WRITE);
     assert_store(store);
@@ -417,6 +512,7 @@ int main(void)
         IN_SCRATCH(blocks_that_a_cut_took_are_told),
         IN_SCRATCH(what_is_told_does_not_depend_on_the_number_of_threads),
         IN_SCRATCH(progress_goes_up_and_can_stop_the_work),
+        IN_SCRATCH(damage_is_never_given_as_data_where_reads_are_verified),
         IN_FAST_SCRATCH(what_writers_change_meanwhile_is_no_damage),
     };
 
