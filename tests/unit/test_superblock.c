@@ -371,6 +371,35 @@ static void a_flip_leaves_both_slots_with_the_next_generation_and_all_that_it_do
     stele_os_close(&file);
 }
 
+static void a_flip_never_writes_a_number_that_no_reader_takes(void **state)
+{
+    static const struct { uint64_t generation, sequence; bool is_fine; } ends[] = {
+        { (UINT64_C(1) << 62) - 2, 5, true },
+        { (UINT64_C(1) << 62) - 1, 5, false },
+        { 5, (UINT64_C(1) << 62) - (UINT64_C(1) << 32) - 1, true },
+        { 5, (UINT64_C(1) << 62) - (UINT64_C(1) << 32), false },
+        { 5, UINT64_MAX, false },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(ends); i++) {
+        struct stele_superblock superblock;
+        struct stele_slot slot = good_slot(5), next;
+        struct stele_os_file file = { .is_open = false };
+
+        write_slots(&slot, &slot);
+        assert_ok(stele_os_open(scratch_path, true, &file));
+        assert_ok(stele_superblock_read(&file, &superblock));
+        next = superblock.slot;
+        superblock.slot.generation = ends[i].generation;
+        next.sequence = ends[i].sequence;
+        int rc = stele_superblock_flip(&file, &superblock, &next);
+        if (rc != (ends[i].is_fine ? STELE_OK : STELE_E_DAMAGED))
+            fail_msg("case %zu: %d", i, rc);
+        assert_ok(stele_superblock_read(&file, &superblock));
+        stele_os_close(&file);
+    }
+}
+
 static void a_flip_mends_the_slot_that_was_damaged(void **state)
 {
     for (unsigned which = 0; which < 2; which++) {
@@ -443,6 +472,7 @@ int main(void)
         IN_FAST_SCRATCH(every_number_of_a_slot_at_every_boundary_is_taken_or_refused_with_a_sentence),
         IN_FAST_SCRATCH(features_say_who_may_do_what),
         IN_SCRATCH(a_flip_leaves_both_slots_with_the_next_generation_and_all_that_it_does_not_know),
+        IN_SCRATCH(a_flip_never_writes_a_number_that_no_reader_takes),
         IN_SCRATCH(a_flip_mends_the_slot_that_was_damaged),
         IN_SCRATCH(a_flip_that_fails_leaves_a_slot_that_rules),
         cmocka_unit_test(history_goes_round_after_64_entries),
