@@ -105,9 +105,9 @@ static void each_way_makes_damage_good_and_leaves_good_blocks_alone(void **state
         for (size_t i = 0; i < COUNT_OF(damaged); i++) {
             uint64_t n = damaged[i] == 15 ? 40 : PER_BLOCK, at = damaged[i] * BLOCK_BYTES;
             if (how == STELE_REPAIR_REPLACE)
-                memcpy(expected + at, other + at, (size_t)(n * RECORD_BYTES));
+                memcpy(expected + at, other + at, (size_t)((size_t)n * RECORD_BYTES));
             if (how == STELE_REPAIR_ZERO)
-                memset(expected + at, 0, (size_t)(n * RECORD_BYTES));
+                memset(expected + at, 0, (size_t)((size_t)n * RECORD_BYTES));
         }
         uint64_t words[5];
         for (size_t i = 0; i < 5; i++)
