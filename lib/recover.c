@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#define CONFIRM_TRIES 3u
+
 #define LOSSES_MAX 32u /* ranges of lost entries that one forced recovery lists one by one */
 
 /* What the walk came to. */
@@ -118,6 +120,44 @@ static int rewrite_tail(struct stele *store, const struct stele_replay *replay)
     }
     free(bytes);
     return rc;
+}
+
+/*
+ * Whether the tail, now that it is durable, still reads as it did: after a sync that failed the cache holds clean pages
+ * that the disk does not, and one that was given up between the walk and the rewriting came back as it was before.
+ * What is put in place is what this walk believed.
+ */
+static int confirm_tail(struct stele *store, const struct stele_superblock *superblock,
+                        const struct stele_replay *replay, bool *out_is_same)
+{
+    struct stele_walk walk;
+    struct stele_walk_entry entry;
+    int rc = STELE_OK;
+    stele_walk_init(&walk, &store->file, &superblock->layout, &superblock->slot);
+    while (!rc && walk.sequence < replay->sequence)
+        rc = stele_walk_next(&walk, &entry);
+    *out_is_same = !rc && walk.sequence == replay->sequence && walk.chain == replay->chain;
+    stele_walk_done(&walk);
+    return rc == STELE_END ? STELE_OK : rc;
+}
+
+/* Find the tail and make it durable, until it reads so. */
+static int find_durable(struct stele *store, bool is_forced, struct finding *out)
+{
+    for (unsigned tries = 0; tries < CONFIRM_TRIES; tries++) {
+        bool is_same = true;
+        int rc = find(store, &store->superblock, is_forced, out);
+        if (!rc)
+            rc = rewrite_tail(store, &out->replay);
+        /* Behind a forced gap chains do not lead on from the head; who forces has a damaged ring to begin with. */
+        if (!rc && out->loss_count == 0)
+            rc = confirm_tail(store, &store->superblock, &out->replay, &is_same);
+        if (rc || is_same)
+            return rc;
+        stele_replay_done(&out->replay);
+        memset(out, 0, sizeof(*out));
+    }
+    return stele_fail(STELE_E_IO, "%s: the journal reads otherwise each time; the medium fails", store->path);
 }
 
 /* Every stripe that the images, or a count that moves, touch. */
@@ -288,9 +328,7 @@ int stele_recover_make(struct stele *store, bool is_forced, struct stele_recover
     if (!rc)
         rc = stele_superblock_rewrite(&store->file, &store->superblock);
     if (!rc)
-        rc = find(store, &store->superblock, is_forced, finding);
-    if (!rc)
-        rc = rewrite_tail(store, &finding->replay);
+        rc = find_durable(store, is_forced, finding);
     if (rc)
         goto out;
     base = finding->highest_sequence + STELE_SEQUENCE_LEAP;

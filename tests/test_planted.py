@@ -18,17 +18,18 @@ CUT = "every_cut_of_%s_leaves_what_was_acknowledged"
 
 BUGS = [
     (1, "no journal sync", CUT % "set", [
-        ("settle.c", "rc = stele_os_write_durable(&store->file, store->fixed.journal_offset + store->run_place",
-         "rc = stele_os_write(&store->file, store->fixed.journal_offset + store->run_place")]),
+        ("settle.c", "rc = stele_os_write_durable(&store->file, store->fixed.journal_offset + run->place",
+         "rc = stele_os_write(&store->file, store->fixed.journal_offset + run->place")]),
     (2, "acknowledged before the sync", CUT % "set", [
-        ("commit.c", "is_pending = durability == STELE_ASYNC;", "is_pending = (int)durability >= 0;")]),
+        ("commit.c", "is_async = durability == STELE_ASYNC;", "is_async = (int)durability >= 0;"),
+        ("txn.c", "if (!rc && durability == STELE_DURABLE) {", "if (!rc && (int)durability < 0) {")]),
     (3, "a durable commit that does not rewrite pending asynchronous entries", CUT % "async", [
-        ("settle.c", "store->fixed.journal_offset + store->run_place, run->bytes,\n",
-         "store->fixed.journal_offset + store->run_place + FROM, run->bytes + FROM,\n"),
-        ("settle.c", "(size_t)stele_round_up(run->used_bytes, STELE_PAGE_BYTES));",
-         "(size_t)stele_round_up(run->used_bytes, STELE_PAGE_BYTES) - FROM);"),
+        ("settle.c", "store->fixed.journal_offset + run->place, run->run.bytes,\n",
+         "store->fixed.journal_offset + run->place + FROM, run->run.bytes + FROM,\n"),
+        ("settle.c", "(size_t)stele_round_up(run->run.used_bytes, STELE_PAGE_BYTES));",
+         "(size_t)stele_round_up(run->run.used_bytes, STELE_PAGE_BYTES) - FROM);"),
         ("settle.c", "#include <stdlib.h>\n",
-         "#include <stdlib.h>\n#define FROM ((size_t)stele_round_down(run->start_bytes, STELE_PAGE_BYTES))\n")]),
+         "#include <stdlib.h>\n#define FROM ((size_t)stele_round_down(run->written_bytes, STELE_PAGE_BYTES))\n")]),
     (4, "the header flipped before the data", CUT % "checkpoint", [
         ("checkpoint.c", "    rc = stele_checkpoint_sync(store);\n    if (rc)\n        return rc;\n    uint64_t head",
          "    uint64_t head"),
