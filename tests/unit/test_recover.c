@@ -33,10 +33,32 @@ WRAPPED(int, stele_os_write, const struct stele_os_file *file, uint64_t offset, 
     return REAL(stele_os_write)(file, offset, bytes, byte_count);
 }
 
+/* A page that the disk never got, given up by the cache before a read: from then on it is as the disk has it. */
+static struct {
+    uint64_t offset;  /* of bytes that turn into zeros; 0: none */
+    unsigned at_read; /* the read that finds them so; reads of them are counted down */
+    bool is_gone;
+} page;
+
+WRAPPED(int, stele_os_read, const struct stele_os_file *file, uint64_t offset, void *out, size_t byte_count)
+{
+    static const uint8_t zeros[RECORD_BYTES];
+
+    if (page.offset && page.offset >= offset && page.offset - offset < byte_count && page.at_read &&
+        --page.at_read == 0) {
+        poke(scratch_path, page.offset, zeros, sizeof(zeros));
+        page.is_gone = true;
+    }
+    return REAL(stele_os_read)(file, offset, out, byte_count);
+}
+
 WRAPPED(int, stele_os_write_durable, const struct stele_os_file *file, uint64_t offset, const void *bytes,
         size_t byte_count)
 {
     maybe_die();
+    /* What is on the disk stays as it is. */
+    if (page.offset >= offset && page.offset - offset < byte_count)
+        page.at_read = 0;
     if (durable_count < WRITES_MAX) {
         durable_writes[durable_count].offset = offset;
         durable_writes[durable_count++].bytes = byte_count;
@@ -665,6 +687,40 @@ static void replay_costs_by_the_item_and_not_by_the_record(void **state)
     assert_int_equal(exit_of_child(recover_in_little_memory, NULL), 0);
 }
 
+/* Each read of the last entry, up to when it is durable, may be the first that finds it as the disk has it. */
+static void what_turns_back_while_it_recovers_is_there_or_not_and_never_half(void **state)
+{
+    uint8_t record[RECORD_BYTES], wanted[RECORD_BYTES], old[RECORD_BYTES];
+    bool is_gone = true;
+    unsigned gone_count = 0;
+
+    for (unsigned nth = 1; is_gone; nth++) {
+        make_image(4);
+        find_entries();
+        assert_u64(entry_count, 4);
+        /* The image of its record: behind the head of the entry and that of the item. */
+        page.offset = entries[3].place + sizeof(struct stele_entry_head) + sizeof(struct stele_item);
+        page.at_read = nth;
+        page.is_gone = false;
+        struct stele *store = open_store(STELE_READ_WRITE);
+        assert_store(store);
+        is_gone = page.is_gone;
+        gone_count += is_gone;
+        page.offset = 0;
+        assert_verifies(store);
+        fill_record(wanted, RECORD_BYTES, 3, 2);
+        fill_record(old, RECORD_BYTES, 9, 1);
+        assert_ok(stele_get(store, 9, record));
+        assert_memory_equal(record, is_gone ? old : wanted, RECORD_BYTES);
+        fill_record(wanted, RECORD_BYTES, 2, 2);
+        assert_ok(stele_get(store, 6, record));
+        assert_memory_equal(record, wanted, RECORD_BYTES);
+        assert_ok(stele_close(store));
+        remove(scratch_path);
+    }
+    assert_true(gone_count >= 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -679,6 +735,7 @@ int main(void)
         IN_SCRATCH(records_that_hold_entries_raise_no_false_alarm),
         IN_FAST_SCRATCH(what_is_left_of_overwritten_entries_raises_no_false_alarm),
         IN_FAST_SCRATCH(replay_costs_by_the_item_and_not_by_the_record),
+        IN_SCRATCH(what_turns_back_while_it_recovers_is_there_or_not_and_never_half),
     };
 
     if (stele_guard_install())
