@@ -181,7 +181,7 @@ static int plan(uint64_t record_bytes, uint64_t capacity, uint64_t ring_bytes)
 static int make_schema(uint64_t record_bytes, size_t field_count, const char *name, uint32_t element_bytes)
 {
     static struct stele_field fields[STELE_FIELD_COUNT_MAX + 8];
-    static char names[STELE_FIELD_COUNT_MAX + 8][8];
+    static char names[STELE_FIELD_COUNT_MAX + 8][24];
     struct stele_schema *schema = NULL;
 
     for (size_t i = 0; i < field_count; i++) {
