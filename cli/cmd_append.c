@@ -13,7 +13,8 @@ static const char usage[] =
     "  field=value           a field; field[2]=value one element, field=[1,2,3] all of an array;\n"
     "                        integers in decimal or 0x.., true or false, bytes as hex, enum constants\n"
     "                        by name\n"
-    "  --async               do not wait for the disk: a power failure may take the change, a kill may not\n"
+    "  --async               do not wait for the disk: a power failure may take the change, a kill may not;\n"
+    "                        the next to open the store says that it replays the journal\n"
     CLI_COMMON_USAGE
     "\n"
     "Example: stele append members.stele id=gandalf name='Gandalf the Grey'\n"

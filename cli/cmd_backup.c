@@ -1,6 +1,6 @@
 #include "cli.h"
 
-#include <inttypes.h>
+#include <string.h>
 
 static const char usage[] =
     "stele backup FILE OUT [--mode OCTAL]\n"
@@ -33,6 +33,9 @@ static int backup_as(struct cli *cli, uint32_t mode, const struct stele_options 
     if (rc == STELE_E_DAMAGED && store && stele_last_error()->outcome_done) {
         cli_message(cli, "%s", stele_last_error()->text);
         exit_code = CLI_FINDINGS;
+    } else if (rc == STELE_E_INTERRUPTED) {
+        cli_message(cli, "%s: interrupted; there is no %s", cli->operands[0], cli->operands[1]);
+        exit_code = CLI_INTERRUPTED;
     } else if (rc) {
         exit_code = cli_fail(cli, cli->operands[0], rc);
     }
@@ -50,6 +53,8 @@ static int run(struct cli *cli, int word_count, char **words)
 
     if (exit_code)
         return exit_code;
+    if (!strcmp(cli->operands[1], "-"))
+        return cli_usage_error(cli, "OUT cannot be standard output; name a file, and ./- for one that is called -");
     options.permissions = permissions;
     options.progress = cli_tick;
     options.progress_context = cli;

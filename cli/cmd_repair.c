@@ -32,7 +32,7 @@ static const char usage[] =
     "\n"
     "A line of FILE.repairs has the keys time (seconds since 1970), file_id, block, kind, how, first_record,\n"
     "record_count, record_bytes, old_word (16 hex digits) and old_records (hex). It is written before the change:\n"
-    "a line without the change is left by a repair that was interrupted or refused.\n"
+    "a line without the change is left by a repair that was interrupted or refused. Empty lines mean nothing.\n"
     "\n"
     "Example: stele repair members.stele 128..256 --from members-monday.stele\n"
     "Exit: 0 done, or nothing was damaged; 2 the range covers a damaged block in part, or does not exist;\n"
@@ -212,7 +212,9 @@ static int repair_run(struct repair *repair, size_t *at)
         cli_tick_done(repair->cli);
         /* What the log says is said already. */
         exit_code = rc ? repair->log.exit_code : CLI_DONE;
-        if (rc && !exit_code)
+        if (rc == STELE_E_INTERRUPTED && !exit_code)
+            exit_code = CLI_INTERRUPTED;
+        else if (rc && !exit_code)
             exit_code = cli_fail(repair->cli, repair->path, rc);
     }
     free(records);
@@ -244,7 +246,11 @@ static int repair_all(struct repair *repair)
     for (size_t at = 0; at < repair->spot_end && !exit_code;)
         exit_code = cli_interrupted() ? CLI_INTERRUPTED : repair_run(repair, &at);
     repairs_file_close(&repair->log);
-    if (exit_code && repair->repaired_count)
+    if (exit_code == CLI_INTERRUPTED)
+        cli_message(repair->cli,
+                    "%s: interrupted: %zu of %zu damaged blocks are repaired; the same command again goes on",
+                    repair->path, repair->repaired_count, repair->spot_count);
+    else if (exit_code && repair->repaired_count)
         cli_message(repair->cli, "%s: %zu of %zu damaged blocks were repaired before that", repair->path,
                     repair->repaired_count, repair->spot_count);
     return exit_code;

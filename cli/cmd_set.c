@@ -11,7 +11,8 @@ static const char usage[] =
     "\n"
     "  INDEX                 from 0; negative ones count from the end: -1 is the last record\n"
     "  field=value           a field; field[2]=value one element, field=[1,2,3] all of an array\n"
-    "  --async               do not wait for the disk: a power failure may take the change, a kill may not\n"
+    "  --async               do not wait for the disk: a power failure may take the change, a kill may not;\n"
+    "                        the next to open the store says that it replays the journal\n"
     CLI_COMMON_USAGE
     "\n"
     "Example: stele set members.stele -1 name='Gandalf the White'\n"

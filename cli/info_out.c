@@ -42,7 +42,8 @@ static const char *sentence_of_state(const struct stele_info *info)
 {
     if (info->state != STELE_STATE_CLOSED)
         return ", open for writing now";
-    return info->clean ? " in good order" : " by the death of its last writer; the next to write recovers it";
+    return info->clean ? " in good order"
+                       : " by the death of its last writer, or with --async; the next to write recovers it";
 }
 
 /* Each first opening for writing is a recovery to the library, also when there was nothing to replay. */

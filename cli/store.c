@@ -27,8 +27,8 @@ int cli_try_open(struct cli *cli, const char *path, uint32_t mode, struct stele 
     if (rc)
         return rc;
     if (!stele_info(store, &info) && info.opened_entries_replayed)
-        cli_notice(cli, "%s: its last writer did not close it; %" PRIu64 " journal %s replayed%s", path,
-                   info.opened_entries_replayed, info.opened_entries_replayed == 1 ? "entry" : "entries",
+        cli_notice(cli, "%s: its last writer died or left without a sync (--async); %" PRIu64 " journal %s replayed%s",
+                   path, info.opened_entries_replayed, info.opened_entries_replayed == 1 ? "entry" : "entries",
                    mode == STELE_READ_ONLY ? " in memory, the file is unchanged" : "");
     *out = store;
     return STELE_OK;

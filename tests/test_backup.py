@@ -128,6 +128,7 @@ class Backup(SteleCase):
         self.assertIn("is there already", done.err)
         self.ends(3, "backup", self.path("absent"), self.path("other"))
         self.ends(2, "backup", path)
+        self.assertIn("standard output", self.ends(2, "backup", path, "-").err)
         self.assertEqual(sorted(os.listdir(self.folder)), ["a.stele", "copy of the copy", "copy.stele"])
 
     def test_damage_is_copied_and_ends_with_1(self):
@@ -155,6 +156,8 @@ class Backup(SteleCase):
         # Before it could look for the signal it is the system's end; behind the last look the file is there.
         self.assertIn(process.returncode, (130, -signal.SIGINT, 1), error)
         self.assertEqual(os.path.exists(self.path("copy")), process.returncode == 1)
+        if process.returncode == 130:
+            self.assertIn("interrupted; there is no %s" % self.path("copy"), error)
         self.assertNotIn("stele-", " ".join(os.listdir(self.folder)))
 
 

@@ -235,7 +235,7 @@ class Unclean(LookCase):
                 self.assertRegex(done.err, r"^stele %s: %s: .* 3 journal entries replayed in memory, .*unchanged\n$" %
                                  (words[0], re.escape(path)))
                 self.assertEqual(self.ends(0, *words, "--quiet").err, "")
-        self.assertIn("closed by the death of its last writer; the next to write", self.ends(0, "info", path).out)
+        self.assertIn("closed by the death of its last writer, or with --async; the next to write", self.ends(0, "info", path).out)
         self.assertEqual(self.count(path, 32), 13)
         self.assertEqual(digest(path), before)
 

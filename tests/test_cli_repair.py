@@ -1,9 +1,12 @@
 """stele repair and verify --jobs: what was damaged is made good as asked for, and what it held stands in FILE.repairs."""
 import json
 import os
+import signal
+import subprocess
+import time
 import unittest
 
-from steletool import IS_WINDOWS, SteleCase
+from steletool import IS_WINDOWS, STELE, WAIT_S_MAX, SteleCase, not_on_windows
 
 RECORD_BYTES = 32
 BLOCK_RECORDS = 128
@@ -24,9 +27,9 @@ class RepairCase(SteleCase):
         regions = json.loads(self.ends(0, "info", path, "--json").out)["regions"]
         return regions["records"]["offset"] + record * RECORD_BYTES
 
-    def spoil(self, path, record):
+    def spoil(self, path, record, records_offset=None):
         """Change a byte of @record; gives its bytes as they are then."""
-        offset = self.place(path, record)
+        offset = self.place(path, record) if records_offset is None else records_offset + record * RECORD_BYTES
         with open(path, "r+b") as file:
             file.seek(offset + 9)
             byte = file.read(1)[0]
@@ -182,6 +185,32 @@ class Refusals(RepairCase):
         for words in (["0..1"], ["0..1", "--zero", "--accept"], ["0..1", "--zero", "--from", path], ["x", "--zero"],
                       ["0..1001", "--zero"], ["--zero"], ["5..2", "--zero"]):
             self.ends(2, "repair", path, *words)
+
+
+class Interrupts(RepairCase):
+    @not_on_windows("a process behind Wine gets no SIGINT from here")
+    def test_an_interrupt_says_how_far_it_got_and_the_same_command_goes_on(self):
+        path, damaged_count = self.filled(), 600
+        self.ends(0, "truncate", path, str(2 * damaged_count * BLOCK_RECORDS))
+        offset = self.place(path, 0)
+        for block in range(damaged_count):
+            self.spoil(path, 2 * block * BLOCK_RECORDS, offset)
+        process = subprocess.Popen([*STELE, "repair", path, "..", "--zero", "--json"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + WAIT_S_MAX
+        kept = path + ".repairs"
+        while (process.poll() is None and time.monotonic() < deadline and
+               not (os.path.exists(kept) and os.path.getsize(kept))):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=WAIT_S_MAX)
+        done_count = json.loads(out)["repaired_blocks"] if out else 0
+        if process.returncode:  # it was not done by then
+            self.assertEqual(process.returncode, 130, error)
+            self.assertIn("interrupted: %d of %d damaged blocks are repaired" % (done_count, damaged_count), error)
+        report = json.loads(self.ends(0, "repair", path, "..", "--zero", "--json").out)
+        self.assertEqual(report["repaired_blocks"], damaged_count - done_count)
+        self.ends(0, "verify", path)
 
 
 class Jobs(RepairCase):
