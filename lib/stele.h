@@ -179,7 +179,7 @@ typedef int stele_progress(void *context, uint64_t done, uint64_t total);
 struct stele_options {
     uint32_t struct_bytes;       /* sizeof(struct stele_options): old callers keep working */
     uint32_t mode;               /* STELE_READ_ONLY or STELE_READ_WRITE; creation implies the latter */
-    uint32_t flags;              /* STELE_CREATE, STELE_SPARSE, STELE_FORCE */
+    uint32_t flags;              /* STELE_CREATE and the others above, where they say so */
     uint32_t permissions;        /* of a new file; 0600 if 0 */
     uint64_t capacity_records;   /* room to allocate at creation; 0: a little. Appends grow it */
     uint64_t journal_bytes;      /* ring size at creation and resize; 0: chosen from record size and capacity */
