@@ -67,7 +67,9 @@ class Torture(unittest.TestCase):
         environment.pop("STELE_SEED", None)
         return subprocess.Popen([TORTURE, *words, "--build", os.path.join(self.folder, "build"), "--jobs", str(jobs),
                                  "--report", os.path.join(self.folder, "report.md")], stdin=subprocess.DEVNULL,
-                                env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                                env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                # also where the tests run in the background, whose processes ignore it
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
 
     def torture(self, suites, *words, code, **options):
         """Run it to its end; what it printed."""
