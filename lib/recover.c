@@ -309,11 +309,9 @@ static int read_header(struct stele *store)
 
 int stele_recover_make(struct stele *store, bool is_forced, struct stele_recovery *out)
 {
-    struct finding *finding = calloc(1, sizeof(*finding));
+    struct finding found = { .loss_count = 0 }, *finding = &found;
     struct stele_recovery report = { .first_damaged_block = UINT64_MAX };
     uint64_t session = 0, base = 0;
-    if (!finding)
-        return stele_fail(STELE_E_NOMEM, "out of memory to recover");
     /*
      * The order is the guarantee (DESIGN.md, Recovery):
      *  1. a new session, before anything else changes;
@@ -357,7 +355,6 @@ int stele_recover_make(struct stele *store, bool is_forced, struct stele_recover
     *out = report;
 out:
     stele_replay_done(&finding->replay);
-    free(finding);
     if (!rc || rc == STELE_E_DAMAGED)
         return rc;
     stele_fail_in(store->path);
