@@ -21,7 +21,7 @@ static const char usage[] =
     "                          file_damage: a list of \"header slot A\", \"header slot B\", \"schema\",\n"
     "                          \"journal\", \"slack\" (bytes that must be zero are not);\n"
     "                          damage: a list of objects with block, kind (sum: bytes and sum differ;\n"
-    "                          known: marked earlier; unreadable; cut: the file ends before it),\n"
+    "                          known: marked earlier; unreadable; cut: the file ends before it or its sum),\n"
     "                          first_record, record_count, file_offset, bytes, stored_word, computed_word\n"
     CLI_COMMON_USAGE
     "\n"
@@ -39,7 +39,7 @@ static void print_damage(const struct check *check, const struct stele_damage *d
 {
     static const char *const sentences[] = {
         "", "its bytes do not fit its sum", "marked as damaged earlier", "the system cannot read it",
-        "the file ends before it"
+        "the file ends before it or its sum"
     };
 
     cli_tick_done(check->cli);

@@ -40,7 +40,7 @@ int stele_backup_check_header(const struct stele_backup *backup)
         return rc;
     if (stat.bytes < backup->from.layout.file_bytes)
         return stele_fail(STELE_E_TRUNCATED, "%s: the file was cut to %" PRIu64 " bytes, its header says %" PRIu64
-                          ": export saves the records that are left", store->path, stat.bytes,
+                          ": stele export --range saves the records that are left", store->path, stat.bytes,
                           backup->from.layout.file_bytes);
     if (stat.links == 0)
         return stele_fail(STELE_E_STALE, "%s: the file was removed or replaced while it was being copied",

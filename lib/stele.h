@@ -492,7 +492,7 @@ STELE_API int stele_checkpoint(struct stele *store);
 enum { STELE_DAMAGE_SUM = 1,      /* the block's bytes do not fit its sum */
        STELE_DAMAGE_KNOWN = 2,    /* marked as damaged earlier */
        STELE_DAMAGE_UNREADABLE = 3, /* the system cannot read it */
-       STELE_DAMAGE_CUT = 4       /* the file ends before it */ };
+       STELE_DAMAGE_CUT = 4       /* the file ends before it or its sum */ };
 
 struct stele_damage { /* library-owned; grows at the end only */
     uint32_t kind;                      /* STELE_DAMAGE_SUM … */

@@ -176,6 +176,9 @@ class Cut(BadFile):
         done = self.ends(0, "export", path, "--format", "ndjson", "--range", "..100")
         self.assertEqual([json.loads(line) for line in done.out.splitlines()], self.rows()[:100])
         self.assert_says(stele("export", path, "--format", "ndjson"), path, 3)
+        self.assertIn("export --range", self.ends(3, "backup", path, self.path("copy")).err)
+        self.assertIn("block 0, records 0..64, 4096 bytes at %d: the file ends before it or its sum" % RECORDS_AT,
+                      self.ends(1, "verify", path).out)
 
 
 class Grown(BadFile):
