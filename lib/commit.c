@@ -266,15 +266,7 @@ static int make_place(struct stele *store, uint64_t entry_bytes)
 {
     if (!stele_settle_is_due(store))
         return stele_checkpoint_make(store, stele_round_up(entry_bytes, STELE_PAGE_BYTES), false);
-    int rc = stele_settle_pending(store);
-    /* Of this commit nothing is anywhere. */
-    if (rc == STELE_E_UNKNOWN) {
-        struct stele_error why;
-        stele_error_keep(&why);
-        rc = stele_fail(STELE_E_CONFLICT, "nothing of this commit is in the store, as one before it failed: %s",
-                        why.text);
-    }
-    return rc;
+    return stele_settle_before(store);
 }
 
 /* Seal the entry of @plan behind the open run and add its images; group.runs is locked. */

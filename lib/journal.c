@@ -21,12 +21,20 @@ static int reserve(struct stele_entry *entry, size_t byte_count)
 
 int stele_entry_follow(struct stele_entry *entry)
 {
+    entry->start_bytes = entry->used_bytes;
     int rc = reserve(entry, STELE_PAGE_BYTES);
     if (rc)
         return rc;
-    entry->start_bytes = entry->used_bytes;
     entry->used_bytes += sizeof(struct stele_entry_head);
     return STELE_OK;
+}
+
+void stele_entry_drop(struct stele_entry *entry)
+{
+    /* Its page goes to the ring with what was sealed before it: a walk must not find it there. */
+    if (entry->used_bytes > entry->start_bytes)
+        memset(entry->bytes + entry->start_bytes, 0, entry->used_bytes - entry->start_bytes);
+    entry->used_bytes = entry->start_bytes;
 }
 
 int stele_entry_begin(struct stele_entry *entry)

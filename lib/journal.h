@@ -29,10 +29,10 @@ struct stele_entry_identity {
 
 /* Begin anew; the memory is kept. Errors: STELE_E_NOMEM */
 int stele_entry_begin(struct stele_entry *entry);
-/* Begin behind the one that was sealed last. Errors: STELE_E_NOMEM, with nothing changed */
+/* Begin behind the one that was sealed last. Errors: STELE_E_NOMEM, with nothing begun */
 int stele_entry_follow(struct stele_entry *entry);
-/* Take back what was begun. */
-static inline void stele_entry_drop(struct stele_entry *entry) { entry->used_bytes = entry->start_bytes; }
+/* Take back what was begun, sealed or not, also where stele_entry_follow failed: zeros are left of it. */
+void stele_entry_drop(struct stele_entry *entry);
 /*
  * Add an item and point *@out_payload at its @payload_bytes, zeroed.
  *

@@ -48,13 +48,14 @@ static int grow(struct stele_lookup *lookup)
 
 int stele_lookup_put(struct stele_lookup *lookup, uint64_t key, uint64_t **out_value, bool *out_is_new)
 {
-    if (lookup->count >= lookup->slot_count / 4 * 3) {
+    struct stele_lookup_slot *slot = lookup->slot_count ? slot_of(lookup, key) : NULL;
+    *out_is_new = !slot || slot->key_plus_1 == 0;
+    if (*out_is_new && lookup->count >= lookup->slot_count / 4 * 3) {
         int rc = grow(lookup);
         if (rc)
             return rc;
+        slot = slot_of(lookup, key);
     }
-    struct stele_lookup_slot *slot = slot_of(lookup, key);
-    *out_is_new = slot->key_plus_1 == 0;
     if (*out_is_new) {
         slot->key_plus_1 = key + 1;
         slot->value = 0;

@@ -380,10 +380,30 @@ int stele_settle_wait(struct stele *store, uint64_t sequence)
     return rc;
 }
 
+static bool has_failed(struct stele *store)
+{
+    stele_os_mutex_lock(&store->mutex);
+    bool is_failed = store->group.is_failed;
+    stele_os_mutex_unlock(&store->mutex);
+    return is_failed;
+}
+
 int stele_settle_pending(struct stele *store)
 {
-    if (!stele_settle_is_due(store))
+    /* What failed is due no more, and not settled either. */
+    if (!stele_settle_is_due(store) && !has_failed(store))
         return STELE_OK;
     stele_settle_join(store);
     return stele_settle_wait(store, store->group.logged);
+}
+
+int stele_settle_before(struct stele *store)
+{
+    struct stele_error why;
+    int rc = stele_settle_pending(store);
+    if (rc != STELE_E_UNKNOWN)
+        return rc;
+    stele_error_keep(&why);
+    return stele_fail(STELE_E_CONFLICT, "nothing of this commit is in the store, as one before it failed: %s",
+                      why.text);
 }

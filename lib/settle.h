@@ -49,8 +49,15 @@ void stele_settle_lock(struct stele *store, bool is_async);
  */
 int stele_settle_later(struct stele *store);
 
-/* Settle all there is. Errors: STELE_E_UNKNOWN the sync failed; the handle is poisoned */
+/*
+ * Settle all there is.
+ *
+ * Errors:  STELE_E_UNKNOWN the sync failed, now or since the turn was taken; STELE_E_CONFLICT the last commit is
+ *          nowhere, as one before it failed so; the handle is poisoned
+ */
 int stele_settle_pending(struct stele *store);
+/* As stele_settle_pending, for a commit that comes behind it. Errors: STELE_E_CONFLICT nothing of it is anywhere */
+int stele_settle_before(struct stele *store);
 
 /* ---- without it ---- */
 

@@ -366,8 +366,9 @@ static int prepare(struct stele_txn *txn, const struct stele_commit_plan *plan, 
     int rc = STELE_OK;
     if (!is_plain(txn, plan))
         *durability = STELE_DURABLE;
-    if (!fits || !is_plain(txn, plan))
-        rc = stele_settle_pending(store);
+    /* Behind a failure too: nothing may be built on it, and the state of live stays as it is. */
+    if (!fits || !is_plain(txn, plan) || stele_handle_is_poisoned(store))
+        rc = stele_settle_before(store);
     if (!rc && !stele_settle_is_due(store))
         rc = prepare_rise(txn, plan);
     if (!rc && *durability == STELE_ASYNC)

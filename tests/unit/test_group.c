@@ -201,6 +201,51 @@ static void commit_one(void *context)
     thread->done[0].code = set_aged(thread->store, 5, 1, NULL);
 }
 
+/* Of @way: nothing at all, a cut, more than the capacity, one record. */
+static int commit_behind(struct stele_txn *txn, unsigned way)
+{
+    static const uint8_t records[4 * COUNT * RECORD_BYTES];
+
+    if (way == 1)
+        assert_ok(stele_txn_set_count(txn, COUNT / 2));
+    if (way == 2)
+        assert_ok(stele_txn_append(txn, records, 2 * COUNT, NULL));
+    if (way == 3)
+        assert_ok(stele_txn_set(txn, 6, records));
+    return stele_commit(txn, STELE_DURABLE, NULL);
+}
+
+/* The failure that others met while it was open is its own: it does not begin anew where the sync failed. */
+static void fail_under_a_transaction(unsigned way)
+{
+    struct stele *store = make_store(), *next;
+    struct thread thread = { .store = store };
+    struct stele_txn *txn;
+    struct stele_info info = STELE_INFO_INIT;
+    uint32_t before = __atomic_load_n(&durable_count, __ATOMIC_SEQ_CST);
+
+    __atomic_store_n(&is_held, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&failing_from, before + 1, __ATOMIC_SEQ_CST);
+    assert_ok(stele_os_thread_start(&thread.thread, commit_one, &thread));
+    while (__atomic_load_n(&durable_count, __ATOMIC_SEQ_CST) == before)
+        stele_os_sleep_us(100);
+    assert_ok(stele_begin(store, &txn));
+    __atomic_store_n(&is_held, 0, __ATOMIC_SEQ_CST);
+    stele_os_thread_join(&thread.thread);
+    assert_code(thread.done[0].code, STELE_E_UNKNOWN);
+    __atomic_store_n(&failing_from, 0, __ATOMIC_SEQ_CST);
+    /* To settle what came before is all that a commit of nothing does. */
+    assert_code(commit_behind(txn, way), way == 0 ? STELE_E_UNKNOWN : STELE_E_CONFLICT);
+    assert_ok(stele_info(store, &info));
+    assert_u64(info.state, STELE_STATE_FAILED);
+    stele_close(store);
+    next = open_patient();
+    assert_u64(stele_count(next), COUNT);
+    assert_verifies(next);
+    assert_ok(stele_close(next));
+    remove(scratch_path);
+}
+
 /* The next transaction is staged while the one before it waits for the disk, and that one does not wait for it. */
 static void a_commit_does_not_wait_for_the_transaction_behind_it(void **state)
 {
@@ -229,6 +274,9 @@ static void a_commit_does_not_wait_for_the_transaction_behind_it(void **state)
     assert_true(has_age(store, 6, 2));
     assert_verifies(store);
     assert_ok(stele_close(store));
+    remove(scratch_path);
+    for (unsigned way = 0; way < 4; way++)
+        fail_under_a_transaction(way);
 }
 
 static void commit_beside(void *context)

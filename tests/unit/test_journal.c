@@ -198,6 +198,16 @@ static void an_entry_comes_back_with_every_item_as_it_was(void **state)
     }
     assert_null(stele_item_next(&at, found.items_end, &bytes));
     stele_walk_done(&walk);
+    /* What is dropped, sealed or not, leaves zeros in the page that it shares with what was sealed before it. */
+    size_t sealed_bytes = writer.entry.used_bytes, padded_bytes;
+    uint64_t trailer;
+    assert_ok(stele_entry_follow(&writer.entry));
+    assert_ok(stele_entry_add(&writer.entry, STELE_ITEM_TIME, 0, 1, 0, 0, &payload));
+    assert_ok(stele_entry_seal(&writer.entry, &writer.identity, &trailer, &padded_bytes));
+    stele_entry_drop(&writer.entry);
+    assert_u64(writer.entry.used_bytes, sealed_bytes);
+    assert_true(stele_is_zero(writer.entry.bytes + sealed_bytes,
+                              (size_t)stele_round_up(sealed_bytes, 4096) - sealed_bytes));
 }
 
 static void an_entry_s_bytes_are_those_of_the_format(void **state)

@@ -268,6 +268,37 @@ static int transaction(void)
     return rc;
 }
 
+/* Commits behind ones that are pending: what fails takes nothing of those along. */
+static int behind_pending(void)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    struct stele_txn *txn = NULL;
+    int kind = failing, rc = STELE_OK;
+
+    options.mode = STELE_READ_WRITE;
+    options.flags = STELE_NO_THREADS;
+    options.sync_interval_ms = 3600000;
+    failing = -1; /* to get there */
+    REQUIRE(stele_close(bench.store) == STELE_OK && stele_open(scratch_path, &options, &bench.store) == STELE_OK);
+    for (uint64_t n = 1; n < 9 && !rc; n++) {
+        /* Again, it does not make good what the first time may have lost. */
+        uint64_t first = n > 1 ? n * 3 : bench.sure.ages[60] == 8 ? 61 : 60;
+
+        bench.wanted = bench.sure;
+        bench_age(first, n, 8);
+        rc = stele_begin(bench.store, &txn);
+        for (uint64_t i = 0; i < n && !rc; i++)
+            rc = stele_txn_set(txn, first + i, deed_records + i * RECORD_BYTES);
+        if (!rc)
+            rc = bench_note(stele_commit(txn, STELE_ASYNC, &bench.sequence));
+        else
+            stele_abort(txn);
+        txn = NULL;
+        failing = kind;
+    }
+    return rc ? rc : stele_sync(bench.store);
+}
+
 enum need { NOTHING, STORE, SECOND, DEAD };
 
 static const struct call {
@@ -292,6 +323,7 @@ static const struct call {
     { "verify", verify, SECOND },
     { "sync", sync_it, SECOND },
     { "transaction", transaction, STORE },
+    { "behind pending ones", behind_pending, STORE },
     { "set", set_one, SECOND },
     { "sets that empty the ring", set_until_the_ring_is_emptied, SECOND },
     { "set_many", set_many, STORE },
