@@ -2,6 +2,7 @@
 #include "bulk.h"
 #include "error.h"
 #include "growth.h"
+#include "settle.h"
 #include "turn.h"
 #include "txn.h"
 
@@ -25,14 +26,16 @@ int stele_append(struct stele *store, const void *records, size_t record_count, 
         else
             rc = stele_commit(txn, STELE_DURABLE, NULL);
     } else {
-        rc = stele_turn_take(store);
+        rc = stele_turn_take_pending(store);
         if (rc)
             return rc;
+        rc = stele_settle_before(store);
         first_index = stele_load(&store->live.words->count.word);
-        rc = record_count <= STELE_CAPACITY_MAX - first_index
-                 ? stele_bulk_append(store, records, record_count)
-                 : stele_fail(STELE_E_RANGE, "%s: %zu more records: a store holds at most 2^48", store->path,
-                              record_count);
+        if (!rc)
+            rc = record_count <= STELE_CAPACITY_MAX - first_index
+                     ? stele_bulk_append(store, records, record_count)
+                     : stele_fail(STELE_E_RANGE, "%s: %zu more records: a store holds at most 2^48", store->path,
+                                  record_count);
         stele_turn_give(store);
     }
     if (out_first_index && (!rc || rc == STELE_E_UNKNOWN))

@@ -351,7 +351,8 @@ static void live_words_that_do_not_fit_the_ring_end_in_a_recovery(void **state)
 
 static void a_sync_that_fails_leaves_the_outcome_to_a_recovery(void **state)
 {
-    enum { BY_SYNC, BY_COMMIT, BY_CUT, WAYS };
+    enum { BY_SYNC, BY_COMMIT, BY_CUT, BY_BULK, WAYS };
+    static const uint8_t many[3000 * RECORD_BYTES];
 
     for (unsigned way = BY_SYNC; way < WAYS; way++) {
         make_store();
@@ -368,6 +369,8 @@ static void a_sync_that_fails_leaves_the_outcome_to_a_recovery(void **state)
             assert_ok(stele_txn_set_count(txn, COUNT - 1));
             assert_code(stele_commit(txn, STELE_DURABLE, &durable), STELE_E_CONFLICT);
             assert_u64(durable, 0);
+        } else if (way == BY_BULK) {
+            assert_code(stele_append(store, many, 3000, NULL), STELE_E_CONFLICT);
         } else if (way == BY_COMMIT) {
             fill_record(record, RECORD_BYTES, 6, 1);
             assert_ok(stele_begin(store, &txn));
