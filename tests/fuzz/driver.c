@@ -43,9 +43,10 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t byte_count, size_t room_bytes)
         } else if (byte_count > 0) {
             size_t at = (size_t)chance_below(state, byte_count);
             uint64_t kind = chance_below(state, 3);
-            data[at] = kind == 0 ? (uint8_t)chance_next(state)
-                                 : (uint8_t)(kind == 1 ? data[at] ^ 1u << chance_below(state, 8)
-                                                       : data[chance_below(state, byte_count)]);
+            uint64_t byte = kind == 0   ? chance_next(state)
+                            : kind == 1 ? data[at] ^ UINT64_C(1) << chance_below(state, 8)
+                                        : data[chance_below(state, byte_count)];
+            data[at] = (uint8_t)byte;
         }
     }
     return byte_count;
