@@ -221,7 +221,8 @@ STELE_API int stele_open(const char *path, const struct stele_options *options, 
  * Close @store (NULL is fine). The last read-write handle leaves an empty journal.
  *
  * Errors:  STELE_E_USAGE a transaction, edit, view or cursor is open: nothing is freed. Any other code says
- *          that not all may be durable; the handle is gone all the same
+ *          that not all may be durable; the handle is gone all the same. STELE_E_BUSY: asynchronous commits are
+ *          pending and another keeps the turn; they are in the journal, the next writer makes them durable
  */
 STELE_API int stele_close(struct stele *store);
 /* As stele_close, but nothing is synced: asynchronous commits stay pending, and the next open replays the journal. */
@@ -364,7 +365,8 @@ enum stele_durability {
  * all or none.
  *
  * Errors:  STELE_E_FULL disk, nothing changed; STELE_E_BUSY; STELE_E_READONLY; STELE_E_POISONED;
- *          STELE_E_UNKNOWN fills *out_first_index
+ *          STELE_E_UNKNOWN fills *out_first_index; STELE_E_CONFLICT asynchronous commits before it failed, and
+ *          nothing of it is there
  * Durability: after return the records survive power loss
  */
 STELE_API int stele_append(struct stele *store, const void *records, size_t record_count,
